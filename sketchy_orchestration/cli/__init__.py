@@ -1,0 +1,1 @@
+"""The sketchy command: thin, one module a group."""

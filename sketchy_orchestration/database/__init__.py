@@ -1,0 +1,1 @@
+"""The only place that speaks SQL, through the files in sql/."""

@@ -1,0 +1,1 @@
+"""How the system itself is delivered: flags, enrolment, validation, rollout, rollback, releases."""

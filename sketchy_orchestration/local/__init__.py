@@ -1,0 +1,1 @@
+"""The embedded stack: Postgres, a PubNub-compatible server, players, the legacy handler."""

@@ -1,0 +1,1 @@
+"""The hot path: sweeper, relay, leases."""

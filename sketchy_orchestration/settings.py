@@ -1,0 +1,157 @@
+"""Every setting, typed, read once from the environment (and a local `.env`).
+
+What must change while processes run is a flag in the database, not a setting; a setting that has a flag
+beside it is only that flag's default on a new database.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PostgresDsn, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it, its value (unless secret) and what is allowed."""
+
+
+class Environment(StrEnum):
+    development = "development"
+    staging = "staging"
+    production = "production"
+
+
+class LogLevel(StrEnum):
+    debug = "DEBUG"
+    info = "INFO"
+    warning = "WARNING"
+    error = "ERROR"
+
+
+def _secret(description: str) -> SecretStr | None:
+    return Field(default=None, description=description)  # type: ignore[no-any-return]
+
+
+class Settings(BaseSettings):
+    """Names are those of the environment, in lower case; units are part of the description."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    environment: Environment = Field(
+        default=Environment.development, description="Which environment this is; production refuses some jobs"
+    )
+    log_level: LogLevel = Field(default=LogLevel.info, description="The least severe level that is logged")
+
+    sketchy_home: Path = Field(
+        default=Path(".sketchy"), description="Folder of the embedded stack: data, logs, generated secrets"
+    )
+    postgres_version: Annotated[int, Field(ge=16, le=18)] = Field(
+        default=18, description="Major version of the embedded Postgres: 18 or 16"
+    )
+
+    database_url: SecretStr | None = _secret(
+        "Connection of the role that owns our schema (migrations). Unset: the embedded Postgres"
+    )
+    timer_database_url: SecretStr | None = _secret(
+        "Connection of sketchy_timer. Unset: DATABASE_URL with SET ROLE sketchy_timer"
+    )
+    relay_database_url: SecretStr | None = _secret(
+        "Connection of sketchy_relay. Unset: DATABASE_URL with SET ROLE sketchy_relay"
+    )
+    gateway_database_url: SecretStr | None = _secret(
+        "Connection of sketchy_gateway. Unset: DATABASE_URL with SET ROLE sketchy_gateway"
+    )
+    operator_database_url: SecretStr | None = _secret(
+        "Connection of sketchy_operator. Unset: DATABASE_URL with SET ROLE sketchy_operator"
+    )
+
+    pubnub_publish_key: SecretStr | None = _secret("PubNub publish key")
+    pubnub_subscribe_key: SecretStr | None = _secret("PubNub subscribe key")
+    pubnub_secret_key: SecretStr | None = _secret("PubNub secret key: signs publishes, grants tokens")
+    pubnub_origin: str | None = Field(
+        default=None,
+        description="host[:port] of PubNub. Unset: the real service when keys are set, else the local server",
+    )
+    pubnub_ssl: bool = Field(default=True, description="TLS to PubNub; the local server has none")
+    pubnub_request_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=10.0, description="Seconds one publish may take before it counts as failed"
+    )
+
+    enable_timer_monitoring: bool = Field(
+        default=True, description="Default of the flag timer_monitoring on a new database"
+    )
+    enable_pubnub_broadcasting: bool = Field(
+        default=True, description="Default of the flag pubnub_broadcasting on a new database"
+    )
+    enable_grace_period: bool = Field(
+        default=True, description="Default of the flag grace_period on a new database"
+    )
+    max_games_per_execution: Annotated[int, Field(ge=1, le=500)] = Field(
+        default=500, description="Default of the flag max_games_per_sweep on a new database"
+    )
+    timer_concurrency_limit: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=100, description="Default of the flag fanout_concurrency on a new database"
+    )
+
+    supabase_url: str | None = Field(default=None, description="Base URL of the Supabase project")
+    supabase_service_role_key: SecretStr | None = _secret("Bearer token of the service role")
+    cron_secret: SecretStr | None = _secret("x-cron-secret of monitor-game-timers")
+
+    @field_validator(
+        "database_url",
+        "timer_database_url",
+        "relay_database_url",
+        "gateway_database_url",
+        "operator_database_url",
+    )
+    @classmethod
+    def _is_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                PostgresDsn(value.get_secret_value())
+            except ValidationError:
+                raise ValueError("must be a URL like postgresql://user:password@host:5432/database") from None
+        return value
+
+    @field_validator("postgres_version")
+    @classmethod
+    def _is_embedded_version(cls, value: int) -> int:
+        if value not in (16, 18):
+            raise ValueError("must be 16 or 18, the versions that come embedded")
+        return value
+
+
+def _is_secret(name: str) -> bool:
+    field = Settings.model_fields.get(name)
+    return field is not None and "SecretStr" in str(field.annotation)
+
+
+def explain(error: ValidationError, values: dict[str, object]) -> str:
+    """One line per wrong setting: its name, what it was (unless secret), what is allowed."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else "settings"
+        was = "(secret)" if _is_secret(name) else repr(values.get(name.upper(), values.get(name)))
+        lines.append(f"{name.upper()} is {was}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        SettingsError: a value is wrong; the message names each one.
+    """
+    import os
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(explain(error, dict(os.environ))) from None
