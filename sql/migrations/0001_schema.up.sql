@@ -1,0 +1,55 @@
+-- The schema of everything that is ours, and the roles of the running parts.
+create schema if not exists orchestration;
+comment on schema orchestration is 'Phase timers, outbox, sequencing and delivery of games. Owned by the migrating role.';
+
+-- Roles belong to the whole cluster: another database may have made them, or may be making them right now.
+do $roles$
+declare
+    v_role text;
+begin
+    foreach v_role in array array['sketchy_timer', 'sketchy_relay', 'sketchy_gateway', 'sketchy_operator'] loop
+        begin
+            if to_regrole(v_role) is null then
+                execute format('create role %I nologin', v_role);
+            end if;
+        exception when duplicate_object or unique_violation then null;
+        end;
+        -- The migrating role becomes each of them with SET ROLE where no login of their own is configured.
+        if not pg_has_role(current_user, v_role,
+                           case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end) then
+            execute format('grant %I to current_user', v_role);
+        end if;
+        execute format('grant usage on schema orchestration to %I', v_role);
+    end loop;
+end
+$roles$;
+
+-- Advisory locks of ours have the class 5273; the second number says which.
+create function orchestration.lock_class() returns integer
+    language sql immutable parallel safe set search_path = ''
+    return 5273;
+
+create function orchestration.iso(p_at timestamptz) returns text
+    language sql immutable parallel safe set search_path = ''
+    return to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
+-- The id that ties log, outbox and message together: the caller's when PostgREST passed one on, else one per transaction.
+create function orchestration.request_id() returns text
+    language plpgsql volatile set search_path = ''
+as $$
+declare
+    v_id text := nullif(current_setting('orchestration.request_id', true), '');
+begin
+    if v_id is null then
+        v_id := coalesce(
+            substring(current_setting('request.headers', true) from '"x-request-id"\s*:\s*"([A-Za-z0-9._:-]{1,128})"'),
+            gen_random_uuid()::text);
+        perform set_config('orchestration.request_id', v_id, true);
+    end if;
+    return v_id;
+end
+$$;
+
+revoke all on all functions in schema orchestration from public;
+grant execute on function orchestration.lock_class(), orchestration.iso(timestamptz), orchestration.request_id()
+    to sketchy_timer, sketchy_relay, sketchy_gateway, sketchy_operator;

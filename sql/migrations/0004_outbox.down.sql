@@ -1,0 +1,11 @@
+drop function orchestration.refresh_ledger(timestamptz);
+drop function orchestration.ensure_partitions(integer);
+drop table orchestration.last_seqs;
+drop table orchestration.ledger;
+drop table orchestration.dead_letters;
+drop table orchestration.attempts;
+drop table orchestration.outcomes;
+drop table orchestration.sequenced;
+drop table orchestration.outbox;
+drop function orchestration.lane_of(uuid);
+drop sequence orchestration.outbox_ids;

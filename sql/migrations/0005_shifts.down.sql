@@ -1,0 +1,3 @@
+drop table orchestration.circuit;
+drop table orchestration.lanes;
+drop table orchestration.shifts;
