@@ -1,4 +1,4 @@
-"""The root of the errors a person can act on: the message says what was wrong, what is allowed, what to do."""
+"""The root of the errors a person can act on: what was wrong, what is allowed, what to do."""
 
 from __future__ import annotations
 

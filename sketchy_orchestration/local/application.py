@@ -91,7 +91,7 @@ def install(url: str, shape: Shape = "current") -> bool:
     """Create the application's tables, functions, triggers and roles where they are absent.
 
     Needs no superuser: the owner of schema public who may create roles and schemas is enough. Safe to call
-    again and from several places at once. A database that has the tables is left as it is, whatever its shape.
+    again and from several places at once. A database that has the tables is left as it is.
 
     Returns:
         True when the tables were made by this call.
@@ -117,8 +117,8 @@ def install(url: str, shape: Shape = "current") -> bool:
         except psycopg.errors.InsufficientPrivilege as error:
             raise ApplicationMissingError(
                 f"database {conn.info.dbname!r} lacks the application's tables (public.games, ...) and role"
-                f" {conn.info.user!r} may not create them ({error.diag.message_primary}): point DATABASE_URL at the"
-                " application's database, or let a role that owns schema public and may create roles run this"
+                f" {conn.info.user!r} may not create them ({error.diag.message_primary}): point DATABASE_URL"
+                " at the application's database, or let a role that owns schema public and may create roles run this"
             ) from None
     return True
 
@@ -128,11 +128,11 @@ def _present(conn: psycopg.Connection[Any]) -> bool:
     if missing and len(missing) < len(TABLES):
         raise ApplicationMissingError(
             f"database {conn.info.dbname!r} has some of the application's tables but not"
-            f" {', '.join('public.' + name for name in missing)}: complete the application's own migrations first"
+            f" {', '.join('public.' + name for name in missing)}:"
+            " complete the application's own migrations first"
         )
     return not missing
 
 
 def _statements(name: str) -> sql.SQL:
-    # Files of this package, not input: psycopg's LiteralString bound does not know that.
-    return sql.SQL((_folder() / name).read_text(encoding="utf-8"))  # type: ignore[arg-type]
+    return sql.SQL((_folder() / name).read_text(encoding="utf-8"))
