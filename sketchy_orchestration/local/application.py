@@ -118,7 +118,7 @@ def install(url: str, shape: Shape = "current") -> bool:
             raise ApplicationMissingError(
                 f"database {conn.info.dbname!r} lacks the application's tables (public.games, ...) and role"
                 f" {conn.info.user!r} may not create them ({error.diag.message_primary}): point DATABASE_URL"
-                " at the application's database, or let a role that owns schema public and may create roles run this"
+                " at the application's database, or let the owner of schema public (with CREATEROLE) run this"
             ) from None
     return True
 
