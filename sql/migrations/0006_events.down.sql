@@ -1,0 +1,13 @@
+drop function orchestration.record_trigger_failure(text, uuid[], text, text);
+drop function orchestration.record_changes(orchestration.game_change[]);
+drop function orchestration.game_completed_data(orchestration.game_change);
+drop function orchestration.timer_sync_data(orchestration.game_change);
+drop function orchestration.timer_expired_data(orchestration.game_change);
+drop function orchestration.phase_changed_data(orchestration.game_change);
+drop function orchestration.game_started_data(orchestration.game_change);
+drop type orchestration.game_change;
+drop function orchestration.write_event(uuid, text, jsonb, text);
+drop function orchestration.channels_of(text, text, text);
+drop function orchestration.deadline_of(jsonb, timestamptz);
+drop function orchestration.has_deadline_column(jsonb);
+drop function orchestration.phase_seconds(text, jsonb);

@@ -1,0 +1,14 @@
+drop function orchestration.keep_from_legacy();
+drop function orchestration.on_votes_cast();
+drop function orchestration.on_submissions_changed();
+drop function orchestration.on_participants_changed();
+drop function orchestration.notify_all_submitted(uuid[]);
+drop function orchestration.on_game_deleted();
+drop function orchestration.on_games_updated();
+drop function orchestration.on_game_created();
+drop function orchestration.vote_cast_data(jsonb);
+drop function orchestration.drawing_submitted_data(jsonb);
+drop function orchestration.player_ready_data(jsonb);
+drop function orchestration.player_left_data(jsonb);
+drop function orchestration.username_of(text);
+drop function orchestration.player_joined_data(jsonb);

@@ -1,0 +1,322 @@
+-- What runs inside the application's statements. Each function does its work in one subtransaction: an error of ours
+-- is recorded and the statement goes on. The lock time-out bounds what a lock on a table of ours could cost.
+
+-- Row-level and first by name, so that the application's own row triggers already find the decision.
+create function orchestration.on_game_created() returns trigger
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+as $$
+declare
+    v_handler text;
+begin
+    begin
+        if not orchestration.flag_on('triggers') then
+            return null;
+        end if;
+        v_handler := case when orchestration.flag_includes('enrolment', new.id::text)
+                          then 'orchestration' else 'legacy' end;
+        insert into orchestration.enrolments (game_id, handler, percentage)
+        values (new.id, v_handler, coalesce(orchestration.flag_number('enrolment'), 0))
+        on conflict (game_id) do nothing;
+        if v_handler = 'orchestration' and new.status not in ('completed', 'cancelled') then
+            insert into orchestration.live_games (game_id, phase, deadline)
+            values (new.id, new.status::text, orchestration.deadline_of(to_jsonb(new), clock_timestamp()))
+            on conflict (game_id) do nothing;
+        end if;
+    exception when others then
+        begin
+            perform orchestration.record_trigger_failure(tg_name, array[new.id], sqlstate, sqlerrm);
+        exception when others then null;
+        end;
+    end;
+    return null;
+end
+$$;
+
+create function orchestration.on_games_updated() returns trigger
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+as $$
+declare
+    v_cause text := nullif(current_setting('orchestration.cause', true), '');
+    v_now timestamptz := clock_timestamp();
+    v_changes orchestration.game_change[];
+    v_ids uuid[];
+begin
+    begin
+        if not orchestration.flag_on('triggers') then
+            return null;
+        end if;
+        select array_agg(n.id) into v_ids from new_rows n;
+        select array_agg(row(c.game_id, c.from_phase, c.to_phase, c.deadline, c.next_deadline, v_now, c.cause,
+                             c.rebased, c.handler, c.game)::orchestration.game_change order by c.deadline, c.game_id)
+        into v_changes
+        from (
+            select g.game_id, g.from_phase, g.to_phase, g.deadline, g.rebased, g.handler, g.game, g.live,
+                   case when g.from_phase = g.to_phase and not orchestration.has_deadline_column(g.game)
+                             and g.to_phase <> 'waiting'
+                        then g.deadline
+                        else orchestration.deadline_of(g.game, case when v_cause = 'sweep' and not g.rebased
+                                                                    then g.deadline else v_now end)
+                   end as next_deadline,
+                   case when v_cause is null then 'application'
+                        when v_cause <> 'sweep' then v_cause
+                        when g.to_phase = 'cancelled' then 'lobby_expired'
+                        when g.deadline <= v_now then 'timer'
+                        else 'all_submitted' end as cause
+            from (
+                select n.id as game_id, o.status::text as from_phase, n.status::text as to_phase,
+                       l.deadline, l.game_id is not null as live, coalesce(e.handler, 'legacy') as handler,
+                       coalesce(v_cause = 'sweep' and v_now - l.deadline > interval '1 second', false) as rebased,
+                       to_jsonb(n) as game
+                from old_rows o
+                join new_rows n on n.id = o.id
+                left join orchestration.enrolments e on e.game_id = n.id
+                left join orchestration.live_games l on l.game_id = n.id
+                where o.* is distinct from n.*
+            ) g
+        ) c
+        where c.from_phase <> c.to_phase or (c.live and c.next_deadline is distinct from c.deadline);
+        if v_changes is null then
+            return null;
+        end if;
+        perform orchestration.record_changes(v_changes);
+        -- Deadlines lie 15 s and more away; only one set nearer must wake a sleeping sweeper.
+        if v_cause is distinct from 'sweep'
+           and exists (select from unnest(v_changes) c
+                       where c.handler = 'orchestration' and c.next_deadline < v_now + interval '1500 ms') then
+            perform pg_notify('orchestration_deadline', '');
+        end if;
+    exception when others then
+        if v_cause = 'sweep' then
+            raise;  -- the sweep itself must not move a game silently: it sets the game aside
+        end if;
+        begin
+            perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
+        exception when others then null;
+        end;
+    end;
+    return null;
+end
+$$;
+
+-- A deleted game ends in silence: its players can hear nothing that would still mean something.
+create function orchestration.on_game_deleted() returns trigger
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+as $$
+begin
+    begin
+        delete from orchestration.live_games l where l.game_id = old.id;
+    exception when others then
+        begin
+            perform orchestration.record_trigger_failure(tg_name, array[old.id], sqlstate, sqlerrm);
+        exception when others then null;
+        end;
+    end;
+    return null;
+end
+$$;
+
+-- Wakes a sweeper when, as far as this transaction sees, the last drawing of a game is in. Two last players at the same
+-- moment may miss each other here; the sweeper's look-ahead finds them. Skipped under SERIALIZABLE: what it reads
+-- could make the application's transaction fail.
+create function orchestration.notify_all_submitted(p_game_ids uuid[]) returns void
+    language sql volatile security definer set search_path = ''
+as $$
+    select pg_notify('orchestration_all_submitted', l.game_id::text)
+    from orchestration.live_games l
+    where l.game_id = any (p_game_ids) and l.phase = 'drawing'
+      and current_setting('transaction_isolation') <> 'serializable'
+      and exists (select from public.game_participants p where p.game_id = l.game_id and p.left_at is null)
+      and not exists (select from public.game_participants p
+                      where p.game_id = l.game_id and p.left_at is null
+                        and not exists (select from public.submissions s
+                                        where s.game_id = p.game_id and s.user_id = p.user_id));
+$$;
+
+create function orchestration.on_participants_changed() returns trigger
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+as $$
+declare
+    v_ids uuid[];
+begin
+    begin
+        if not orchestration.flag_on('triggers') then
+            return null;
+        end if;
+        if tg_op = 'INSERT' then
+            select array_agg(distinct n.game_id) into v_ids from new_rows n;
+            perform orchestration.write_event(n.game_id, 'player_joined', orchestration.player_joined_data(to_jsonb(n)),
+                                              n.user_id::text)
+            from new_rows n
+            where n.left_at is null and orchestration.is_enrolled(n.game_id)
+            order by n.joined_at, n.id;
+            return null;
+        elsif tg_op = 'UPDATE' then
+            select array_agg(distinct n.game_id) into v_ids from new_rows n;
+            perform orchestration.write_event(n.game_id, e.type, e.data, n.user_id::text)
+            from old_rows o
+            join new_rows n on n.id = o.id
+            cross join lateral (
+                select 'player_left' as type, orchestration.player_left_data(to_jsonb(n)) as data
+                where o.left_at is null and n.left_at is not null
+                union all
+                select 'player_joined', orchestration.player_joined_data(to_jsonb(n))
+                where o.left_at is not null and n.left_at is null
+                union all
+                select 'player_ready', orchestration.player_ready_data(to_jsonb(n))
+                where n.is_ready is distinct from o.is_ready
+            ) e
+            where orchestration.is_enrolled(n.game_id)
+            order by n.joined_at, n.id;
+            select array_agg(distinct n.game_id) into v_ids
+            from old_rows o join new_rows n on n.id = o.id
+            where o.left_at is null and n.left_at is not null;
+        else
+            select array_agg(distinct o.game_id) into v_ids from old_rows o;
+            perform orchestration.write_event(o.game_id, 'player_left', orchestration.player_left_data(to_jsonb(o)),
+                                              o.user_id::text)
+            from old_rows o
+            where o.left_at is null and orchestration.is_enrolled(o.game_id)
+              and exists (select from public.games g where g.id = o.game_id)
+            order by o.joined_at, o.id;
+        end if;
+        if v_ids is not null then
+            perform orchestration.notify_all_submitted(v_ids);
+        end if;
+    exception when others then
+        begin
+            perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
+        exception when others then null;
+        end;
+    end;
+    return null;
+end
+$$;
+
+create function orchestration.on_submissions_changed() returns trigger
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+as $$
+declare
+    v_ids uuid[];
+begin
+    begin
+        if not orchestration.flag_on('triggers') then
+            return null;
+        end if;
+        select array_agg(distinct n.game_id) into v_ids from new_rows n;
+        if tg_op = 'INSERT' then
+            perform orchestration.write_event(n.game_id, 'drawing_submitted',
+                                              orchestration.drawing_submitted_data(to_jsonb(n)), n.user_id::text)
+            from new_rows n
+            where orchestration.is_enrolled(n.game_id)
+            order by n.submitted_at, n.id;
+        else
+            -- A drawing sent again is told again, under the same submission id.
+            perform orchestration.write_event(n.game_id, 'drawing_submitted',
+                                              orchestration.drawing_submitted_data(to_jsonb(n)), n.user_id::text)
+            from old_rows o join new_rows n on n.id = o.id
+            where n.drawing_data is distinct from o.drawing_data and orchestration.is_enrolled(n.game_id)
+            order by n.submitted_at, n.id;
+            return null;
+        end if;
+        perform orchestration.notify_all_submitted(v_ids);
+    exception when others then
+        begin
+            perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
+        exception when others then null;
+        end;
+    end;
+    return null;
+end
+$$;
+
+create function orchestration.on_votes_cast() returns trigger
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+as $$
+declare
+    v_ids uuid[];
+begin
+    begin
+        if not orchestration.flag_on('triggers') then
+            return null;
+        end if;
+        select array_agg(distinct n.game_id) into v_ids from new_rows n;
+        perform orchestration.write_event(n.game_id, 'vote_cast', orchestration.vote_cast_data(to_jsonb(n)),
+                                          n.voter_id::text)
+        from new_rows n
+        where orchestration.is_enrolled(n.game_id)
+        order by n.voted_at, n.id;
+    exception when others then
+        begin
+            perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
+        exception when others then null;
+        end;
+    end;
+    return null;
+end
+$$;
+
+create function orchestration.player_joined_data(p_row jsonb) returns jsonb
+    language sql stable set search_path = ''
+as $$
+    select jsonb_build_object(
+        'userId', p_row ->> 'user_id', 'isReady', (p_row ->> 'is_ready')::boolean,
+        'joinedAt', orchestration.iso((p_row ->> 'joined_at')::timestamptz),
+        'selectedBoosterPack', p_row ->> 'selected_booster_pack')
+        || (select jsonb_build_object('username', u.username, 'avatar_url', u.avatar_url)
+            from (values (1)) one left join public.users u on u.id = (p_row ->> 'user_id')::uuid);
+$$;
+
+create function orchestration.username_of(p_user_id text) returns text
+    language sql stable set search_path = ''
+as $$
+    select (select u.username from public.users u where u.id = p_user_id::uuid);
+$$;
+
+create function orchestration.player_left_data(p_row jsonb) returns jsonb
+    language sql stable set search_path = ''
+    return jsonb_build_object(
+        'userId', p_row ->> 'user_id', 'username', orchestration.username_of(p_row ->> 'user_id'),
+        'leftAt', orchestration.iso(coalesce((p_row ->> 'left_at')::timestamptz, clock_timestamp())));
+
+create function orchestration.player_ready_data(p_row jsonb) returns jsonb
+    language sql stable set search_path = ''
+    return jsonb_build_object(
+        'userId', p_row ->> 'user_id', 'username', orchestration.username_of(p_row ->> 'user_id'),
+        'isReady', (p_row ->> 'is_ready')::boolean, 'selectedBoosterPack', p_row ->> 'selected_booster_pack');
+
+create function orchestration.drawing_submitted_data(p_row jsonb) returns jsonb
+    language sql stable set search_path = ''
+    return jsonb_build_object(
+        'userId', p_row ->> 'user_id', 'username', orchestration.username_of(p_row ->> 'user_id'),
+        'submissionId', p_row ->> 'id', 'submittedAt', orchestration.iso((p_row ->> 'submitted_at')::timestamptz),
+        'elementCount', (p_row ->> 'element_count')::integer,
+        'drawingTimeSeconds', (p_row ->> 'drawing_time_seconds')::numeric);
+
+create function orchestration.vote_cast_data(p_row jsonb) returns jsonb
+    language sql stable set search_path = ''
+as $$
+    select jsonb_build_object(
+        'userId', p_row ->> 'voter_id', 'voterUsername', orchestration.username_of(p_row ->> 'voter_id'),
+        'submissionId', p_row ->> 'submission_id', 'votedAt', orchestration.iso((p_row ->> 'voted_at')::timestamptz),
+        -- Counting reads rows that others write: under SERIALIZABLE that could make the vote itself fail.
+        'totalVotes', case when current_setting('transaction_isolation') <> 'serializable' then
+            (select count(*) from public.votes v where v.game_id = (p_row ->> 'game_id')::uuid) end);
+$$;
+
+-- An in-database sweep of the application runs under the application_name orchestration.legacy_sweep (see 0012): what
+-- it would do to an enrolled game does not happen.
+create function orchestration.keep_from_legacy() returns trigger
+    language plpgsql security definer set search_path = ''
+as $$
+begin
+    if orchestration.is_enrolled(old.id) then
+        return null;
+    end if;
+    return new;
+exception when others then
+    return new;
+end
+$$;
+
+revoke all on all functions in schema orchestration from public;
+grant execute on function orchestration.is_enrolled(uuid) to public;

@@ -1,0 +1,3 @@
+drop trigger orchestration_deleted on public.game_participants;
+drop trigger orchestration_updated on public.game_participants;
+drop trigger orchestration_inserted on public.game_participants;

@@ -1,0 +1,2 @@
+drop trigger orchestration_updated on public.submissions;
+drop trigger orchestration_inserted on public.submissions;

@@ -1,0 +1,7 @@
+-- The triggers on submissions: a migration, and so a lock, of their own.
+create trigger orchestration_inserted after insert on public.submissions
+    referencing new table as new_rows
+    for each statement execute function orchestration.on_submissions_changed();
+create trigger orchestration_updated after update on public.submissions
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function orchestration.on_submissions_changed();

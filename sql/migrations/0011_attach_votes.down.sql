@@ -1,0 +1,1 @@
+drop trigger orchestration_inserted on public.votes;

@@ -1,0 +1,7 @@
+select orchestration.restore_functions();
+drop function orchestration.restore_functions();
+drop function orchestration.copy_execute_grants(regprocedure, regprocedure);
+drop function orchestration.adapt_functions();
+drop function orchestration.replace_function(regprocedure, text);
+drop function orchestration.guarded_body(text, text);
+drop table orchestration.replaced_functions;

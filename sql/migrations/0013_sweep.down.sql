@@ -1,0 +1,12 @@
+drop function orchestration.why_not_down();
+drop function orchestration.reconcile(boolean, integer);
+drop function orchestration.all_submitted_since(pg_snapshot);
+drop function orchestration.sweep(integer, uuid[], timestamptz);
+drop type orchestration.sweep_result;
+drop function orchestration.make_moves(orchestration.move[], timestamptz);
+drop function orchestration.write_moves(orchestration.move[], timestamptz);
+drop function orchestration.adapt_sweep();
+drop function orchestration.write_results(uuid[]);
+drop function orchestration.lock_moves(uuid[], timestamptz);
+drop function orchestration.next_phase(text);
+drop type orchestration.move;
