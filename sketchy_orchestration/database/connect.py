@@ -125,7 +125,9 @@ class Address:
 
     def hide(self, text: str) -> str:
         """`text` on one line, without the password."""
-        line = " ".join(text.split()).removeprefix("connection failed: ")
+        line = (
+            " ".join(text.split()).removeprefix("connection failed: ").partition(" Is the server running")[0]
+        )
         password = self.parameters.get("password", "")
         return line.replace(password, "***") if password else line
 

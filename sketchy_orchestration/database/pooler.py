@@ -16,19 +16,19 @@ _PID: LiteralString = "select pg_backend_pid()"
 _ROUNDS = 4
 _WAIT = 2.0  # seconds; a pooler in transaction mode with an idle server answers within milliseconds
 
-_known: dict[tuple[str | None, ...], bool] = {}
+_known: set[tuple[str | None, ...]] = set()
 
 
 def keeps_sessions(parameters: dict[str, str]) -> bool:
-    """Whether a session outlives its transactions at this address; asked once per address and process.
+    """Whether a session outlives its transactions at this address; a yes is remembered by the process.
 
     Two connections take turns. With real sessions each has one server process and they are never the same;
     in transaction mode the second gets the process that the first, though still connected, has just released.
     """
     key = tuple(parameters.get(name) for name in ("host", "port", "dbname", "user"))
-    if key not in _known:
-        _known[key] = _check(parameters)
-    return _known[key]
+    if key not in _known and _check(parameters):
+        _known.add(key)
+    return key in _known
 
 
 def _check(parameters: dict[str, str]) -> bool:
