@@ -14,8 +14,10 @@ from typing import Annotated
 from pydantic import Field, PostgresDsn, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sketchy_orchestration.errors import SketchyError
 
-class SettingsError(Exception):
+
+class SettingsError(SketchyError):
     """A setting is missing or wrong; the message names it, its value (unless secret) and what is allowed."""
 
 

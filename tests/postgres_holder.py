@@ -1,0 +1,36 @@
+"""Runs the Postgres that all test processes of one session share, until that session ends.
+
+Usage: python -m tests.postgres_holder <folder> <process id of the session>
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+
+from sketchy_orchestration.local.postgres import EmbeddedPostgres
+from tests.postgres_fixtures import write_cluster
+
+
+def main() -> None:
+    folder, session = Path(sys.argv[1]), int(sys.argv[2])
+    done = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: done.set())
+    server = EmbeddedPostgres(folder / "home", int(os.environ.get("SKETCHY_TEST_POSTGRES", "18")))
+    try:
+        write_cluster(folder, server.start())
+        while psutil.pid_exists(session) and not done.wait(0.5):
+            pass
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
