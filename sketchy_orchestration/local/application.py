@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import psycopg
 from psycopg import sql
 
+from sketchy_orchestration.database.connect import Address, connect_to
+from sketchy_orchestration.database.sql_files import sql_folder
 from sketchy_orchestration.errors import SketchyError
 
 Shape = Literal["current", "old", "in_database_sweep"]
@@ -57,18 +58,13 @@ _FILES: dict[Shape, tuple[str, ...]] = {
     ),
 }
 
-# Two installs into one database meet here; the number is the first bytes of sha256("sketchy application").
+# Two installs into one database meet here; any number that nobody else locks will do.
 _INSTALL_LOCK = 0x5C8E_7C14
+_LOCK_TIMEOUT_S = 60
 
 
 class ApplicationMissingError(SketchyError):
     """The database lacks the application's tables, or some of them, and they could not be made."""
-
-
-def _folder() -> Path:
-    package = Path(__file__).resolve().parent.parent
-    bundled = package / "_sql" / "app"
-    return bundled if bundled.is_dir() else package.parent / "sql" / "app"
 
 
 def missing_tables(conn: psycopg.Connection[Any]) -> list[str]:
@@ -98,11 +94,13 @@ def install(url: str, shape: Shape = "current") -> bool:
 
     Raises:
         ApplicationMissingError: some tables are there and some are not, or this role may not create them.
-        psycopg.OperationalError: the database cannot be reached.
+        DatabaseUnreachableError, DatabaseRefusedError: there is no database, or it says no.
     """
     if shape not in get_args(Shape):
         raise ApplicationMissingError(f"shape is {shape!r}; it must be one of {', '.join(get_args(Shape))}")
-    with psycopg.connect(url, autocommit=True, connect_timeout=10, prepare_threshold=None) as conn:
+    with connect_to(
+        Address.of_url(url), application_name="sketchy application", lock_timeout=_LOCK_TIMEOUT_S
+    ) as conn:
         if _present(conn):
             return False
         try:
@@ -135,4 +133,4 @@ def _present(conn: psycopg.Connection[Any]) -> bool:
 
 
 def _statements(name: str) -> sql.SQL:
-    return sql.SQL((_folder() / name).read_text(encoding="utf-8"))
+    return sql.SQL((sql_folder("app") / name).read_text(encoding="utf-8"))
