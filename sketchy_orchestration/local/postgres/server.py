@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator
@@ -27,6 +28,15 @@ _PORT_ATTEMPTS = 5
 # Postgres calls them fast and immediate shutdown; the second is what a crash looks like to it.
 _FAST = (signal.SIGINT, 20.0)
 _IMMEDIATE = (signal.SIGQUIT, 5.0)
+
+# A started server is held here: were its object collected, the lock would go and the server stay.
+_started: set[EmbeddedPostgres] = set()
+
+
+@atexit.register
+def _stop_started() -> None:
+    for server in list(_started):
+        server.stop()
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ class EmbeddedPostgres:
         self._lock: FileLock | None = None
         self._process: Process | None = None
         self._running: RunningPostgres | None = None
+        self._owner = os.getpid()
 
     def __enter__(self) -> RunningPostgres:
         return self.start()
@@ -129,7 +140,9 @@ class EmbeddedPostgres:
         """
         if self._running is not None and self.is_alive():
             return self._running
+        self._owner = os.getpid()
         self._take_lock()
+        _started.add(self)
         try:
             self._running = self._start()
         except BaseException:
@@ -139,6 +152,9 @@ class EmbeddedPostgres:
 
     def stop(self, *, immediate: bool = False) -> None:
         """End the server and free the home folder. `immediate` ends it as a crash would; nothing is lost."""
+        _started.discard(self)
+        if self._owner != os.getpid():
+            return  # a fork of the owner leaves the owner's server alone
         self._end_server(immediate=immediate)
         if self._lock is not None:
             self._lock.release()
@@ -295,8 +311,7 @@ def _end_leftover(data: Path) -> None:
             for number, patience in ((None, 2.0), _FAST, _IMMEDIATE, (signal.SIGKILL, 5.0)):
                 if number is not None:
                     process.send_signal(number)
-                with suppress(psutil.TimeoutExpired):
-                    process.wait(patience)
+                if processes.wait_until(lambda: not processes.alive(process.pid), seconds=patience):
                     break
     (data / "postmaster.pid").unlink(missing_ok=True)
 
