@@ -140,8 +140,12 @@ def encoded_size(channel: str, built: Mapping[str, object]) -> int:
 
 def fits(channel: str, built: Mapping[str, object]) -> bool:
     """Whether PubNub takes the message on that channel; raises like `encoded_size`."""
-    text = json.dumps(built, allow_nan=False)
-    # No character of it takes more than three bytes: most messages need no encoding to be known to fit.
+    return json_fits(channel, json.dumps(built, allow_nan=False))
+
+
+def json_fits(channel: str, text: str) -> bool:
+    """Whether PubNub takes a message that is `text` as JSON on that channel."""
+    # No ASCII character takes more than three bytes: most messages need no encoding to be known to fit.
     if channel.isascii() and 3 * (len(channel) + len(text)) + MESSAGE_OVERHEAD <= MESSAGE_LIMIT:
         return True
     return len(quote(channel + text, safe=_UNRESERVED)) + MESSAGE_OVERHEAD <= MESSAGE_LIMIT

@@ -1,0 +1,90 @@
+"""Where PubNub is and with which keys it is spoken to; and that no key ever reaches a log."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from sketchy_orchestration.errors import SketchyError
+
+DEFAULT_ORIGIN = "ps.pndsn.com"
+
+
+class KeysetError(SketchyError):
+    """PubNub's keys are missing or cannot be keys; the message names the setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyset:
+    """One PubNub keyset and how it is reached.
+
+    Attributes:
+        origin: host[:port]; without scheme.
+        ssl: TLS; the local server has none.
+        secret_key: signs requests; None sends them unsigned.
+    """
+
+    publish_key: SecretStr
+    subscribe_key: SecretStr
+    secret_key: SecretStr | None = None
+    origin: str = DEFAULT_ORIGIN
+    ssl: bool = True
+    _secrets: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, key in (
+            ("PUBNUB_PUBLISH_KEY", self.publish_key),
+            ("PUBNUB_SUBSCRIBE_KEY", self.subscribe_key),
+        ):
+            if not key.get_secret_value().strip():
+                raise KeysetError(f"{name} is empty: set it to the key of your PubNub keyset")
+        if not self.origin or "/" in self.origin:
+            raise KeysetError(
+                f"PUBNUB_ORIGIN is {self.origin!r}: it must be host or host:port, without scheme"
+            )
+        keys = [
+            key.get_secret_value() for key in (self.publish_key, self.subscribe_key, self.secret_key) if key
+        ]
+        object.__setattr__(self, "_secrets", tuple({*keys, *(quote(key, safe="") for key in keys)}))
+
+    def redact(self, text: str) -> str:
+        """The text without this keyset's keys."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+class _KeyFilter(logging.Filter):
+    """Lets through warnings and worse, without keys: below that the SDK logs whole URLs and signatures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keysets: set[Keyset] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return False
+        text = record.getMessage()
+        for keyset in tuple(self.keysets):
+            text = keyset.redact(text)
+        record.msg, record.args = text, None
+        # A traceback quotes exceptions, and theirs quote URLs.
+        record.exc_info = record.exc_text = None
+        return True
+
+
+_filter = _KeyFilter()
+# httpx logs each URL at INFO; the SDK's parts use the others.
+_LOGGERS = ("pubnub", "pubnub.subscribe", "pubnub.presence", "httpx", "httpcore")
+
+
+def keep_out_of_logs(keyset: Keyset) -> None:
+    """From now on the SDK's loggers, whatever their level, cannot show this keyset's keys or any URL."""
+    _filter.keysets.add(keyset)
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        if _filter not in logger.filters:
+            logger.addFilter(_filter)
