@@ -132,7 +132,8 @@ class Address:
         return line.replace(password, "***") if password else line
 
 
-def _explained(error: psycopg.Error, at: Address) -> SketchyError:
+def explained(error: psycopg.Error, at: Address) -> SketchyError:
+    """A failure to connect, or of the connection, as one of this module's errors."""
     text = at.hide(str(error))
     said = text.rpartition("FATAL: ")[2].strip() if "FATAL:" in text else text
     user = at.parameters.get("user", "the user")
@@ -182,7 +183,7 @@ def connect_to(
                 raise
             connection = psycopg.connect(at.conninfo(application_name, role_at_start=False), autocommit=True)
     except psycopg.Error as error:
-        raise _explained(error, at) from None
+        raise explained(error, at) from None
     try:
         timeouts = [_milliseconds(statement_timeout), _milliseconds(lock_timeout)]
         row = connection.execute(_ENTER, timeouts).fetchone()
@@ -194,7 +195,7 @@ def connect_to(
     except BaseException as error:
         connection.close()
         if isinstance(error, psycopg.Error):
-            raise _explained(error, at) from None
+            raise explained(error, at) from None
         raise
     return connection
 
@@ -218,7 +219,7 @@ async def connect_to_async(
                 at.conninfo(application_name, role_at_start=False), autocommit=True
             )
     except psycopg.Error as error:
-        raise _explained(error, at) from None
+        raise explained(error, at) from None
     try:
         timeouts = [_milliseconds(statement_timeout), _milliseconds(lock_timeout)]
         row = await (await connection.execute(_ENTER, timeouts)).fetchone()
@@ -231,7 +232,7 @@ async def connect_to_async(
     except BaseException as error:
         await connection.close()
         if isinstance(error, psycopg.Error):
-            raise _explained(error, at) from None
+            raise explained(error, at) from None
         raise
     return connection
 

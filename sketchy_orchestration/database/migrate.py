@@ -15,7 +15,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from sketchy_orchestration import __version__
-from sketchy_orchestration.database.connect import Address, connect_to
+from sketchy_orchestration.database.connect import Address, connect_to, explained
 from sketchy_orchestration.database.migration_checks import (
     breaches,
     catalogue,
@@ -81,15 +81,25 @@ class Step:
 Told = Callable[[Step], None]
 
 
+def _log(step: Step) -> None:
+    name = f"{step.number:04d}_{step.name}"
+    log.info("migration_step", migration=name, tries=step.tries, seconds=round(step.seconds, 3))
+
+
 @contextmanager
 def _session(url: str, name: str = "sketchy migrate") -> Iterator[psycopg.Connection[Any]]:
+    at = Address.of_url(url)
     # A statement may be long where no lock near the application is held; where one is, the watch ends it.
-    connection = connect_to(
-        Address.of_url(url), application_name=name, statement_timeout=600, lock_timeout=LOCK_TIMEOUT
-    )
+    connection = connect_to(at, application_name=name, statement_timeout=600, lock_timeout=LOCK_TIMEOUT)
+    # A migration is a script of many statements, which cannot be prepared as one.
     connection.prepare_threshold = None
     with connection:
-        yield connection
+        try:
+            yield connection
+        except psycopg.OperationalError as error:
+            if connection.broken:
+                raise explained(error, at) from error
+            raise
 
 
 def migrate_up(
@@ -98,13 +108,13 @@ def migrate_up(
     *,
     folder: Path | None = None,
     patience: float = PATIENCE,
-    told: Told | None = None,
+    told: Told = _log,
 ) -> list[Step]:
     """Applies what is pending up to `target` (default: all). Applying nothing is fine.
 
     Args:
         patience: seconds to go on trying for a lock, per migration, and for another migrator to finish.
-        told: called after each step.
+        told: called after each step; default: the log.
 
     Raises:
         DatabaseNotReadyError, MigrationFilesError, MigrationChangedError, MigrationBlockedError,
@@ -114,24 +124,17 @@ def migrate_up(
     steps: list[Step] = []
     with _session(url) as connection:
         take_migration_lock(connection, patience)
-        pending = plan_up(files, applied(connection), target)
-        if not pending:
+        to_apply = plan_up(files, applied(connection), target)
+        if not to_apply:
             return steps
         check_ready(connection)
-        if pending[0].number == 1:
+        if to_apply[0].number == 1:
             check_schema_is_free(connection)
-        for migration in pending:
+        for migration in to_apply:
             step = _run(connection, url, migration, partial(_up, connection, migration), patience)
             _keep_catalogue(connection, migration.number)
             steps.append(step)
-            log.info(
-                "migration_applied",
-                migration=str(migration),
-                tries=step.tries,
-                seconds=round(step.seconds, 3),
-            )
-            if told:
-                told(step)
+            told(step)
     return steps
 
 
@@ -142,7 +145,7 @@ def migrate_down(
     *,
     folder: Path | None = None,
     patience: float = PATIENCE,
-    told: Told | None = None,
+    told: Told = _log,
 ) -> list[Step]:
     """Takes back every migration above `target`; 0 takes back all and leaves nothing of ours.
 
@@ -163,15 +166,23 @@ def migrate_down(
                 connection, url, migration, partial(_down, connection, migration, discard_reason), patience
             )
             steps.append(step)
-            log.info(
-                "migration_taken_back",
-                migration=str(migration),
-                tries=step.tries,
-                seconds=round(step.seconds, 3),
-            )
-            if told:
-                told(step)
+            told(step)
     return steps
+
+
+def pending(url: str, target: int | None = None, *, folder: Path | None = None) -> list[Migration]:
+    """What `migrate_up` would apply, after the same checks."""
+    with _session(url) as connection:
+        found = plan_up(load_migrations(folder), applied(connection), target)
+        if found:
+            check_ready(connection)
+        return found
+
+
+def way_down(url: str, target: int, *, folder: Path | None = None) -> tuple[list[Migration], list[str]]:
+    """What `migrate_down` would take back, and what speaks against it now."""
+    with _session(url) as connection:
+        return plan_down(load_migrations(folder), applied(connection), target), _why_not(connection)
 
 
 def status(url: str, *, folder: Path | None = None) -> list[State]:
@@ -221,21 +232,26 @@ def _up(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 def _down(connection: psycopg.Connection[Any], migration: Migration, discard_reason: str | None) -> None:
-    can_say = connection.execute(query("migrations.can_say_why_not_down")).fetchone()
-    if can_say and can_say[0]:
-        reasons = [str(row[0]) for row in connection.execute(query("migrations.why_not_down")).fetchall()]
-        if reasons and discard_reason is None:
-            raise DownRefusedError(
-                f"not going down: {'; '.join(reasons)}. Wait until they are done, or discard them with "
-                '--discard --reason "..."'
-            )
-        if reasons:
-            log.warning("migration_discards", migration=str(migration), what=reasons, reason=discard_reason)
+    reasons = _why_not(connection)
+    if reasons and discard_reason is None:
+        raise DownRefusedError(
+            f"not going down: {'; '.join(reasons)}. Wait until they are done, or discard them with "
+            '--discard --reason "..."'
+        )
+    if reasons:
+        log.warning("migration_discards", migration=str(migration), what=reasons, reason=discard_reason)
     if migration.number == 1:
         connection.execute(query("migrations.drop_bookkeeping"))
     else:
         connection.execute(query("migrations.forget"), {"number": migration.number})
     connection.execute(migration.down)
+
+
+def _why_not(connection: psycopg.Connection[Any]) -> list[str]:
+    can_say = connection.execute(query("migrations.can_say_why_not_down")).fetchone()
+    if not can_say or not can_say[0]:
+        return []
+    return [str(row[0]) for row in connection.execute(query("migrations.why_not_down")).fetchall()]
 
 
 def _keep_catalogue(connection: psycopg.Connection[Any], number: int) -> None:
@@ -278,12 +294,14 @@ def _run(
                     migration.number, migration.name, tries, time.monotonic() - started, watch.worst_wait
                 )
             except psycopg.Error as error:
+                if connection.broken:
+                    raise
                 lock = isinstance(error, _LOCK_FAILURES)
                 if not lock and not _met_another_database(error):
                     raise _failed(migration, error) from error
                 blockers = watch.blockers or blockers
                 more = migration.retries_locks and trying.again()
-                log.info(
+                log.warning(
                     "migration_waits",
                     migration=str(migration),
                     tries=tries,

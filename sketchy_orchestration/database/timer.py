@@ -1,0 +1,83 @@
+"""The sweep and what goes with it, as role sketchy_timer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from sketchy_orchestration.database.connect import Row
+from sketchy_orchestration.database.queries import query
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One sweep: how many games were due, moved on, given grace, locked by somebody, set aside.
+
+    Attributes:
+        lateness_ms: one value per deadline met, measured just before the commit.
+        next_in: seconds until the next deadline on the database's clock; None when there is none.
+        seen: the snapshot of this sweep, for the next one's look for games that ended drawing early.
+    """
+
+    due: int
+    moved: int
+    extended: int
+    locked: int
+    set_aside: int
+    switched_off: bool
+    lateness_ms: list[float]
+    next_in: float | None
+    seen: str
+
+
+def sweep(
+    connection: Connection[Row],
+    *,
+    limit: int,
+    lag: float = 0.0,
+    window: float | None = None,
+    candidates: Sequence[UUID] = (),
+    look: bool = False,
+    seen: str | None = None,
+) -> Swept:
+    """Move on every game that is due; commits by itself on an autocommit connection.
+
+    Args:
+        limit: most games in this statement.
+        lag: seconds; take only what is overdue by this much.
+        window: seconds to look back; None looks at everything.
+        candidates: games that may end drawing early.
+        look: look for such games too, in what `seen` did not see; without `seen` among all in drawing.
+    """
+    with connection.cursor(row_factory=class_row(Swept)) as cursor:
+        cursor.execute(
+            query("timer.sweep"),
+            {
+                "limit": limit,
+                "candidates": list(candidates),
+                "lag": timedelta(seconds=lag),
+                "window": None if window is None else timedelta(seconds=window),
+                "look": look,
+                "seen": seen,
+            },
+            prepare=True,
+        )
+        swept = cursor.fetchone()
+    assert swept is not None, "a function without a set always answers one row"  # noqa: S101
+    return swept
+
+
+def listen(connection: Connection[Row]) -> None:
+    """Hear of deadlines set near, last drawings, and flags."""
+    connection.execute(query("timer.listen"))
+
+
+def overdue(connection: Connection[Row], *, by: float) -> int:
+    """Games whose deadline passed more than `by` seconds ago and that nobody paused or set aside."""
+    row = connection.execute(query("timer.overdue"), {"by": timedelta(seconds=by)}).fetchone()
+    return int(row[0]) if row else 0
