@@ -4,6 +4,7 @@ drop function orchestration.game_completed_data(orchestration.game_change);
 drop function orchestration.timer_sync_data(orchestration.game_change);
 drop function orchestration.timer_expired_data(orchestration.game_change);
 drop function orchestration.phase_changed_data(orchestration.game_change);
+drop function orchestration.phase_began(jsonb);
 drop function orchestration.game_started_data(orchestration.game_change);
 drop type orchestration.game_change;
 drop function orchestration.write_event(uuid, text, jsonb, text);

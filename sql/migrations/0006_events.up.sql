@@ -63,12 +63,22 @@ as $$
             where p.game_id = p_change.game_id and p.left_at is null), '[]'));
 $$;
 
+-- When the game's phase began, by the application's own columns; results has none.
+create function orchestration.phase_began(p_game jsonb) returns timestamptz
+    language sql immutable parallel safe set search_path = ''
+    return (p_game ->> case p_game ->> 'status'
+        when 'waiting' then 'created_at'
+        when 'briefing' then 'started_at'
+        when 'drawing' then 'drawing_started_at'
+        when 'voting' then 'voting_started_at'
+        when 'completed' then 'completed_at' end)::timestamptz;
+
 create function orchestration.phase_changed_data(p_change orchestration.game_change) returns jsonb
     language sql stable set search_path = ''
     return jsonb_build_object(
         'newPhase', p_change.to_phase,
         'previousPhase', p_change.from_phase,
-        'phaseStartedAt', orchestration.iso(p_change.at),
+        'phaseStartedAt', orchestration.iso(coalesce(orchestration.phase_began(p_change.game), p_change.at)),
         'phaseDuration', orchestration.phase_seconds(p_change.to_phase, p_change.game),
         'transitionTriggeredBy', p_change.cause,
         'gameData', jsonb_build_object(
@@ -90,11 +100,9 @@ create function orchestration.timer_sync_data(p_change orchestration.game_change
     language sql stable set search_path = ''
     return jsonb_build_object(
         'phase', p_change.to_phase,
-        'phaseStartedAt', orchestration.iso(case p_change.to_phase
-            when 'briefing' then (p_change.game ->> 'started_at')::timestamptz
-            when 'drawing' then (p_change.game ->> 'drawing_started_at')::timestamptz
-            when 'voting' then (p_change.game ->> 'voting_started_at')::timestamptz end),
-        'phaseDuration', orchestration.phase_seconds(p_change.to_phase, p_change.game),
+        'phaseStartedAt', orchestration.iso(orchestration.phase_began(p_change.game)),
+        'phaseDuration', coalesce((p_change.game ->> 'current_phase_duration')::integer,
+                                  orchestration.phase_seconds(p_change.to_phase, p_change.game)),
         'phaseExpiresAt', orchestration.iso(p_change.next_deadline),
         'serverTime', orchestration.iso(p_change.at),
         'timeRemaining', greatest(0, ceil(extract(epoch from p_change.next_deadline - p_change.at)))::integer);

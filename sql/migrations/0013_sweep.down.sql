@@ -1,7 +1,7 @@
 drop function orchestration.why_not_down();
 drop function orchestration.reconcile(boolean, integer);
 drop function orchestration.all_submitted_since(pg_snapshot);
-drop function orchestration.sweep(integer, uuid[], timestamptz);
+drop function orchestration.sweep(integer, uuid[], interval, interval);
 drop type orchestration.sweep_result;
 drop function orchestration.make_moves(orchestration.move[], timestamptz);
 drop function orchestration.write_moves(orchestration.move[], timestamptz);

@@ -203,18 +203,23 @@ $$;
 
 create type orchestration.sweep_result as (
     due integer, moved integer, extended integer, locked integer, set_aside integer, switched_off boolean,
-    max_lateness_ms double precision, next_deadline timestamptz
+    lateness_ms double precision[], next_deadline timestamptz
 );
 
--- One pass. p_candidates are games somebody said may end drawing early. At most one phase per game and pass: what is due
--- again after an outage is due in the next pass, rebased.
+-- One pass. At most one phase per game and pass: what is due again after an outage is due in the next pass, rebased.
+--   p_candidates  games somebody said may end drawing early
+--   p_lag         take only what is overdue by this much: what another sweeper has left
+--   p_window      look no further back than this; null looks at everything. Entries of the index that an old
+--                 transaction keeps from being cleaned up lie further back and would all be read
 create function orchestration.sweep(
-    p_limit integer default 500, p_candidates uuid[] default '{}', p_after timestamptz default '-infinity'
+    p_limit integer default 500, p_candidates uuid[] default '{}', p_lag interval default '0',
+    p_window interval default null
 ) returns orchestration.sweep_result
     language plpgsql volatile security definer set search_path = ''
 as $$
 declare
     v_at timestamptz;
+    v_cut timestamptz;
     v_due uuid[];
     v_moves orchestration.move[];
     v_move orchestration.move;
@@ -225,16 +230,17 @@ begin
     -- Shared with other sweeps, exclusive to who switches a flag: nothing commits after the switch-off has.
     perform pg_advisory_xact_lock_shared(orchestration.lock_class(), 1);
     if not coalesce(orchestration.flag_on('timer_monitoring'), false) then
-        return row(0, 0, 0, 0, 0, true, null, null)::orchestration.sweep_result;
+        return row(0, 0, 0, 0, 0, true, '{}', null)::orchestration.sweep_result;
     end if;
     perform set_config('orchestration.cause', 'sweep', true);
     v_at := clock_timestamp();
+    v_cut := v_at - p_lag;
 
     select array_agg(d.game_id) into v_due
     from (
         select l.game_id
         from orchestration.live_games l
-        where l.deadline <= v_at and l.deadline > p_after and not l.paused
+        where l.deadline <= v_cut and l.deadline > coalesce(v_cut - p_window, '-infinity') and not l.paused
           and not exists (select from orchestration.set_aside a where a.game_id = l.game_id and a.retry_at > v_at)
         order by l.deadline
         limit least(p_limit, coalesce(orchestration.flag_number('max_games_per_sweep')::integer, p_limit))
@@ -267,19 +273,20 @@ begin
     v_result.switched_off := false;
     v_result.set_aside := v_failed;
     select count(*) filter (where m.to_phase <> m.from_phase), count(*) filter (where m.to_phase = m.from_phase),
-           max(extract(epoch from clock_timestamp() - m.deadline) * 1000) filter (where m.deadline <= v_at)
-    into v_result.moved, v_result.extended, v_result.max_lateness_ms
+           coalesce(array_agg(extract(epoch from clock_timestamp() - m.deadline)::double precision * 1000)
+                    filter (where m.deadline <= v_at), '{}')
+    into v_result.moved, v_result.extended, v_result.lateness_ms
     from unnest(v_made) m;
     v_result.locked := greatest(0, v_result.due - (select count(*) from unnest(v_made) m where m.deadline <= v_at) - v_failed);
     select min(l.deadline) into v_result.next_deadline
-    from orchestration.live_games l where l.deadline > v_at and not l.paused;
+    from orchestration.live_games l where l.deadline > v_cut and not l.paused;
     perform set_config('orchestration.cause', '', true);
     return v_result;
 end
 $$;
 
 -- Games in drawing whose last drawing came in, or whose last missing player left, in transactions a sweeper's last
--- snapshot did not see: what a notification may have missed.
+-- snapshot did not see: what a notification may have missed. Null: all games in drawing are looked at.
 create function orchestration.all_submitted_since(p_seen pg_snapshot) returns setof uuid
     language sql stable security definer set search_path = ''
 as $$
@@ -290,6 +297,8 @@ as $$
         where o.txid >= pg_snapshot_xmin(p_seen) and not pg_visible_in_snapshot(o.txid, p_seen)
           and o.type in ('drawing_submitted', 'player_left')
           and o.occurred_at > now() - interval '1 day'
+        union all
+        select d.game_id from orchestration.live_games d where p_seen is null and d.phase = 'drawing'
     ) recent
     join orchestration.live_games l on l.game_id = recent.game_id and l.phase = 'drawing'
     where exists (select from public.game_participants p where p.game_id = l.game_id and p.left_at is null)
@@ -370,7 +379,7 @@ $$;
 select orchestration.adapt_sweep();
 revoke all on all functions in schema orchestration from public;
 grant execute on function orchestration.is_enrolled(uuid) to public;
-grant execute on function orchestration.sweep(integer, uuid[], timestamptz), orchestration.all_submitted_since(pg_snapshot)
+grant execute on function orchestration.sweep(integer, uuid[], interval, interval), orchestration.all_submitted_since(pg_snapshot)
     to sketchy_timer, sketchy_operator;
 grant execute on function orchestration.reconcile(boolean, integer) to sketchy_timer, sketchy_operator;
 grant execute on function orchestration.why_not_down() to sketchy_operator;
