@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -11,6 +12,9 @@ from pydantic import SecretStr
 from sketchy_orchestration.errors import SketchyError
 
 DEFAULT_ORIGIN = "ps.pndsn.com"
+
+# A signed URL can be sent again by whoever reads it; a token is a key of its own.
+_SIGNED = re.compile(r"\b((?:signature|auth|token)=)[^&\s'\"]+")
 
 
 class KeysetError(SketchyError):
@@ -51,10 +55,10 @@ class Keyset:
         object.__setattr__(self, "_secrets", tuple({*keys, *(quote(key, safe="") for key in keys)}))
 
     def redact(self, text: str) -> str:
-        """The text without this keyset's keys."""
+        """The text without this keyset's keys, and without what was signed or granted with them."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text
+        return _SIGNED.sub(r"\1***", text)
 
 
 class _KeyFilter(logging.Filter):

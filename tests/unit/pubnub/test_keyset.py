@@ -19,6 +19,11 @@ def test_redacting_finds_keys_as_they_are_and_as_urls_have_them() -> None:
     assert keyset().redact("a pub-key/1 b pub-key%2F1 c sub-key d") == "a *** b *** c *** d"
 
 
+def test_redacting_finds_signatures_and_tokens() -> None:
+    told = "url='http://h/time/0?timestamp=1&signature=v2.Ab-c_&auth=qEF2AkF0Gmg' and token=abc"
+    assert keyset().redact(told) == "url='http://h/time/0?timestamp=1&signature=***&auth=***' and token=***"
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
