@@ -6,7 +6,7 @@ create type orchestration.move as (
 );
 
 create function orchestration.next_phase(p_phase text) returns text
-    language sql immutable parallel safe strict set search_path = ''
+    language sql immutable parallel safe strict
     return case p_phase
         when 'waiting' then 'cancelled'
         when 'briefing' then 'drawing'
@@ -379,6 +379,11 @@ $$;
 select orchestration.adapt_sweep();
 revoke all on all functions in schema orchestration from public;
 grant execute on function orchestration.is_enrolled(uuid) to public;
+-- The application's own list goes by the application's grants; the first line took everybody's from it.
+select orchestration.copy_execute_grants(theirs, kept)
+from to_regprocedure('public.find_expired_games(integer)') theirs,
+     to_regprocedure('orchestration.legacy_find_expired_games(integer)') kept
+where kept is not null;
 grant execute on function orchestration.sweep(integer, uuid[], interval, interval), orchestration.all_submitted_since(pg_snapshot)
     to sketchy_timer, sketchy_operator;
 grant execute on function orchestration.reconcile(boolean, integer) to sketchy_timer, sketchy_operator;
