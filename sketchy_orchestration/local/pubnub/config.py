@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sketchy_orchestration.errors import SketchyError
+
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 
 
-class StandInError(Exception):
+class StandInError(SketchyError):
     """The stand-in was configured or used wrongly, or cannot start; the message is one line for a person."""
 
 
