@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,8 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from sketchy_orchestration.domain.publishing import Fault
+from sketchy_orchestration.local.pubnub import FaultKind, LocalPubNub
+from sketchy_orchestration.pubnub.keyset import Keyset
 from sketchy_orchestration.pubnub.memory import MemoryPublisher
 from sketchy_orchestration.pubnub.publisher import (
     EventRefusedError,
@@ -22,7 +26,14 @@ from sketchy_orchestration.pubnub.publisher import (
 )
 from sketchy_orchestration.pubnub.sdk import SdkPublisher
 from tests.integration.publisher.conftest import keyset_at, until
-from tests.integration.publisher.scripted import CUT, HANG, LOST, answer, scripted_pubnub
+from tests.integration.publisher.scripted import (
+    CUT,
+    HANG,
+    LOST,
+    ScriptedPubNub,
+    answer,
+    scripted_pubnub,
+)
 
 MESSAGE = {"type": "test", "text": "Grüße, 'quoted' & 100% <ok>\n", "nested": {"list": [1, 2.5, None, True]}}
 
@@ -59,31 +70,66 @@ def memory_rig() -> Rig:
     )
 
 
-@pytest.fixture(params=["memory", "sdk", "sdk, signing"])
+@pytest.fixture(params=["memory", "scripted", "scripted, signed", "local PubNub"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     if request.param == "memory":
         rig = memory_rig()
         yield rig
         await rig.publisher.close()
-        return
-    async with (
-        scripted_pubnub() as pubnub,
-        SdkPublisher(keyset_at(pubnub.origin, signing="signing" in request.param)) as publisher,
-    ):
+    elif request.param == "local PubNub":
+        with LocalPubNub() as pubnub:
+            keyset = Keyset(
+                SecretStr(pubnub.publish_key),
+                SecretStr(pubnub.subscribe_key),
+                origin=pubnub.origin,
+                ssl=False,
+            )
+            async with SdkPublisher(keyset) as publisher:
+                yield local_rig(publisher, pubnub)
+    else:
+        async with scripted_pubnub() as scripted:
+            keyset = keyset_at(scripted.origin, signing="signed" in request.param)
+            async with SdkPublisher(keyset) as publisher:
+                yield scripted_rig(publisher, scripted)
 
-        def reply(status: int, body: Any, retry_after: str | None) -> None:
-            headers = {"Retry_After": retry_after} if retry_after else {}
-            pubnub.script.append(answer(status, body, **headers))
 
-        yield Rig(
-            publisher,
-            reply,
-            lambda: pubnub.script.append(HANG),
-            lambda: pubnub.script.append(CUT),
-            lambda: pubnub.script.append(LOST),
-            lambda: [(taken.channel, taken.message) for taken in pubnub.accepted],
-            lambda: len(pubnub.requests),
-        )
+def scripted_rig(publisher: SdkPublisher, pubnub: ScriptedPubNub) -> Rig:
+    def reply(status: int, body: Any, retry_after: str | None) -> None:
+        headers = {"Retry_After": retry_after} if retry_after else {}
+        pubnub.script.append(answer(status, body, **headers))
+
+    return Rig(
+        publisher,
+        reply,
+        lambda: pubnub.script.append(HANG),
+        lambda: pubnub.script.append(CUT),
+        lambda: pubnub.script.append(LOST),
+        lambda: [(taken.channel, taken.message) for taken in pubnub.accepted],
+        lambda: len(pubnub.requests),
+    )
+
+
+def local_rig(publisher: SdkPublisher, pubnub: LocalPubNub) -> Rig:
+    def fault(kind: FaultKind, **settings: Any) -> None:
+        pubnub.faults.on(kind, operations=["publish"], times=1, **settings)
+
+    def reply(status: int, body: Any, retry_after: str | None) -> None:
+        if retry_after:
+            if status != 429:
+                pytest.skip("the local PubNub asks to wait with 429 only")
+            fault(FaultKind.rate_limited, retry_after=float(retry_after))
+        else:
+            fault(FaultKind.status, status=status, body=body if isinstance(body, str) else json.dumps(body))
+
+    return Rig(
+        publisher,
+        reply,
+        lambda: fault(FaultKind.hang),
+        lambda: fault(FaultKind.reset_before),
+        lambda: fault(FaultKind.reset_after),
+        lambda: [(taken.channel, taken.message) for taken in pubnub.record()],
+        lambda: pubnub.stats()["requests"].get("publish", 0),
+    )
 
 
 async def refused(rig: Rig, message: Any = MESSAGE, *, channel: str = "c", limit: float = 5) -> PublishError:
