@@ -34,21 +34,21 @@ create index flag_history_name_idx on orchestration.flag_history (name, id);
 -- The bucket of a subject under a salt, 0 to 9,999: the first 32 bits of sha256(salt ':' subject), unsigned, mod 10,000.
 -- docs/flags.md has test vectors; Python and JavaScript reproduce them.
 create function orchestration.bucket(p_salt text, p_subject text) returns integer
-    language sql immutable parallel safe strict set search_path = ''
+    language sql immutable parallel safe strict
     return (('x' || substr(encode(sha256(convert_to(p_salt || ':' || p_subject, 'UTF8')), 'hex'), 1, 8))::bit(32)::bigint
             % 10000)::integer;
 
 create function orchestration.flag_on(p_name text) returns boolean
-    language sql stable parallel safe set search_path = ''
+    language sql stable parallel safe
     return (select f.enabled from orchestration.flags f where f.name = p_name);
 
 create function orchestration.flag_number(p_name text) returns numeric
-    language sql stable parallel safe set search_path = ''
+    language sql stable parallel safe
     return (select f.value from orchestration.flags f where f.name = p_name);
 
 -- Is this subject within the flag? Deny beats allow beats percentage; a higher percentage holds every subject of a lower.
 create function orchestration.flag_includes(p_name text, p_subject text) returns boolean
-    language sql stable parallel safe set search_path = ''
+    language sql stable parallel safe
     return coalesce((
         select case
             when not f.enabled or p_subject = any (f.deny) then false

@@ -4,7 +4,7 @@ create sequence orchestration.outbox_ids;
 
 -- 32 lanes: the last five bits of a game's id.
 create function orchestration.lane_of(p_game_id uuid) returns smallint
-    language sql immutable parallel safe strict set search_path = ''
+    language sql immutable parallel safe strict
     return (get_byte(uuid_send(p_game_id), 15) & 31)::smallint;
 
 create table orchestration.outbox (

@@ -2,7 +2,7 @@
 -- Those that read tables of the application have string bodies: a parsed body would bind its columns to ours.
 
 create function orchestration.phase_seconds(p_phase text, p_game jsonb) returns integer
-    language sql immutable parallel safe set search_path = ''
+    language sql immutable parallel safe
     return case p_phase
         when 'briefing' then 20
         when 'drawing' then (p_game ->> 'round_duration')::integer
@@ -12,11 +12,11 @@ create function orchestration.phase_seconds(p_phase text, p_game jsonb) returns 
 
 -- A database from before the timer columns keeps no deadline of its own; there it follows from the phase's start.
 create function orchestration.has_deadline_column(p_game jsonb) returns boolean
-    language sql immutable parallel safe set search_path = ''
+    language sql immutable parallel safe
     return p_game ? 'phase_expires_at';
 
 create function orchestration.deadline_of(p_game jsonb, p_phase_began timestamptz) returns timestamptz
-    language sql immutable parallel safe set search_path = ''
+    language sql immutable parallel safe
     return case
         when p_game ->> 'status' in ('completed', 'cancelled') then null
         when p_game ->> 'status' = 'waiting' then (p_game ->> 'expires_at')::timestamptz
@@ -25,7 +25,7 @@ create function orchestration.deadline_of(p_game jsonb, p_phase_began timestampt
     end;
 
 create function orchestration.channels_of(p_type text, p_subject text, p_user_id text) returns text[]
-    language sql immutable parallel safe set search_path = ''
+    language sql immutable parallel safe
     return array['game-' || p_subject]
         || case when p_type in ('player_joined', 'player_left', 'connection_status')
                 then array['presence-' || p_subject] else '{}'::text[] end
@@ -65,7 +65,7 @@ $$;
 
 -- When the game's phase began, by the application's own columns; results has none.
 create function orchestration.phase_began(p_game jsonb) returns timestamptz
-    language sql immutable parallel safe set search_path = ''
+    language sql immutable parallel safe
     return (p_game ->> case p_game ->> 'status'
         when 'waiting' then 'created_at'
         when 'briefing' then 'started_at'
@@ -74,7 +74,7 @@ create function orchestration.phase_began(p_game jsonb) returns timestamptz
         when 'completed' then 'completed_at' end)::timestamptz;
 
 create function orchestration.phase_changed_data(p_change orchestration.game_change) returns jsonb
-    language sql stable set search_path = ''
+    language sql stable
     return jsonb_build_object(
         'newPhase', p_change.to_phase,
         'previousPhase', p_change.from_phase,
@@ -88,7 +88,7 @@ create function orchestration.phase_changed_data(p_change orchestration.game_cha
             'phaseExpiresAt', orchestration.iso(p_change.next_deadline)));
 
 create function orchestration.timer_expired_data(p_change orchestration.game_change) returns jsonb
-    language sql stable set search_path = ''
+    language sql stable
     return jsonb_build_object(
         'expiredPhase', p_change.from_phase,
         'nextPhase', p_change.to_phase,
@@ -97,7 +97,7 @@ create function orchestration.timer_expired_data(p_change orchestration.game_cha
         'executionId', orchestration.request_id());
 
 create function orchestration.timer_sync_data(p_change orchestration.game_change) returns jsonb
-    language sql stable set search_path = ''
+    language sql stable
     return jsonb_build_object(
         'phase', p_change.to_phase,
         'phaseStartedAt', orchestration.iso(orchestration.phase_began(p_change.game)),
@@ -146,29 +146,26 @@ begin
     where l.game_id = c.game_id and c.to_phase in ('completed', 'cancelled');
 
     insert into orchestration.outbox (game_id, lane, type, data, channels, request_id)
-    select c.game_id, orchestration.lane_of(c.game_id), e.type, jsonb_strip_nulls(e.data),
-           orchestration.channels_of(e.type, c.game_id::text, 'system'), orchestration.request_id()
-    from unnest(p_changes) with ordinality c
-        (game_id, from_phase, to_phase, deadline, next_deadline, at, cause, rebased, handler, game, n)
-    cross join lateral (select row(c.game_id, c.from_phase, c.to_phase, c.deadline, c.next_deadline, c.at, c.cause,
-                                   c.rebased, c.handler, c.game)::orchestration.game_change as change) r
+    select (c.change).game_id, orchestration.lane_of((c.change).game_id), e.type, jsonb_strip_nulls(e.data),
+           orchestration.channels_of(e.type, (c.change).game_id::text, 'system'), orchestration.request_id()
+    from (select unnest(p_changes) as change, generate_subscripts(p_changes, 1) as n) c
     cross join lateral (
-        select 1 as k, 'timer_expired' as type, orchestration.timer_expired_data(r.change) as data
-        where c.from_phase <> c.to_phase and c.cause = 'timer'
+        select 1 as k, 'timer_expired' as type, orchestration.timer_expired_data(c.change) as data
+        where (c.change).from_phase <> (c.change).to_phase and (c.change).cause = 'timer'
         union all
-        select 2, 'game_started', orchestration.game_started_data(r.change)
-        where c.from_phase = 'waiting' and c.to_phase in ('briefing', 'drawing')
+        select 2, 'game_started', orchestration.game_started_data(c.change)
+        where (c.change).from_phase = 'waiting' and (c.change).to_phase in ('briefing', 'drawing')
         union all
-        select 3, 'phase_changed', orchestration.phase_changed_data(r.change)
-        where c.from_phase <> c.to_phase
+        select 3, 'phase_changed', orchestration.phase_changed_data(c.change)
+        where (c.change).from_phase <> (c.change).to_phase
         union all
-        select 4, 'game_completed', orchestration.game_completed_data(r.change)
-        where c.from_phase <> c.to_phase and c.to_phase = 'completed'
+        select 4, 'game_completed', orchestration.game_completed_data(c.change)
+        where (c.change).from_phase <> (c.change).to_phase and (c.change).to_phase = 'completed'
         union all
-        select 5, 'server_timer_sync', orchestration.timer_sync_data(r.change)
-        where c.from_phase = c.to_phase and c.to_phase <> 'waiting' and c.next_deadline is not null
+        select 5, 'server_timer_sync', orchestration.timer_sync_data(c.change)
+        where (c.change).from_phase = (c.change).to_phase and (c.change).to_phase <> 'waiting' and (c.change).next_deadline is not null
     ) e
-    where c.handler = 'orchestration'
+    where (c.change).handler = 'orchestration'
     order by c.n, e.k;
 end
 $$;

@@ -3,7 +3,7 @@
 
 -- Row-level and first by name, so that the application's own row triggers already find the decision.
 create function orchestration.on_game_created() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_handler text;
@@ -33,7 +33,7 @@ end
 $$;
 
 create function orchestration.on_games_updated() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_cause text := nullif(current_setting('orchestration.cause', true), '');
@@ -63,16 +63,19 @@ begin
                         when g.deadline <= v_now then 'timer'
                         else 'all_submitted' end as cause
             from (
-                select n.id as game_id, o.status::text as from_phase, n.status::text as to_phase,
+                select (z.n).id as game_id, (z.o).status::text as from_phase, (z.n).status::text as to_phase,
                        l.deadline, l.game_id is not null as live, coalesce(e.handler, 'legacy') as handler,
                        coalesce(v_cause = 'sweep' and v_now - l.deadline > interval '1 second', false) as rebased,
-                       to_jsonb(n) as game
-                from old_rows o
-                join new_rows n on n.id = o.id
-                left join orchestration.enrolments e on e.game_id = n.id
-                left join orchestration.live_games l on l.game_id = n.id
-                where o.* is distinct from n.*
+                       to_jsonb(z.n) as game
+                -- Both tables hold the rows in the same order; a join would be planned for one row and kept for 500.
+                from (select unnest(array(select row(o.*)::public.games from old_rows o)) as o,
+                             unnest(array(select row(n.*)::public.games from new_rows n)) as n) z
+                left join orchestration.enrolments e on e.game_id = (z.n).id
+                left join orchestration.live_games l on l.game_id = (z.n).id
+                where (z.n).id = (z.o).id and z.o is distinct from z.n
+                offset 0  -- keeps each row's jsonb from being built again for every use
             ) g
+            offset 0
         ) c
         where c.from_phase <> c.to_phase or (c.live and c.next_deadline is distinct from c.deadline);
         if v_changes is null then
@@ -100,7 +103,7 @@ $$;
 
 -- A deleted game ends in silence: its players can hear nothing that would still mean something.
 create function orchestration.on_game_deleted() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
 begin
     begin
@@ -133,11 +136,14 @@ as $$
 $$;
 
 create function orchestration.on_participants_changed() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_ids uuid[];
 begin
+    if current_setting('orchestration.cause', true) = 'sweep' then
+        return null;  -- placements and counts are told with game_completed
+    end if;
     begin
         if not orchestration.flag_on('triggers') then
             return null;
@@ -193,11 +199,14 @@ end
 $$;
 
 create function orchestration.on_submissions_changed() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_ids uuid[];
 begin
+    if current_setting('orchestration.cause', true) = 'sweep' then
+        return null;  -- placements and counts are told with game_completed
+    end if;
     begin
         if not orchestration.flag_on('triggers') then
             return null;
@@ -230,7 +239,7 @@ end
 $$;
 
 create function orchestration.on_votes_cast() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_ids uuid[];
@@ -273,19 +282,19 @@ as $$
 $$;
 
 create function orchestration.player_left_data(p_row jsonb) returns jsonb
-    language sql stable set search_path = ''
+    language sql stable
     return jsonb_build_object(
         'userId', p_row ->> 'user_id', 'username', orchestration.username_of(p_row ->> 'user_id'),
         'leftAt', orchestration.iso(coalesce((p_row ->> 'left_at')::timestamptz, clock_timestamp())));
 
 create function orchestration.player_ready_data(p_row jsonb) returns jsonb
-    language sql stable set search_path = ''
+    language sql stable
     return jsonb_build_object(
         'userId', p_row ->> 'user_id', 'username', orchestration.username_of(p_row ->> 'user_id'),
         'isReady', (p_row ->> 'is_ready')::boolean, 'selectedBoosterPack', p_row ->> 'selected_booster_pack');
 
 create function orchestration.drawing_submitted_data(p_row jsonb) returns jsonb
-    language sql stable set search_path = ''
+    language sql stable
     return jsonb_build_object(
         'userId', p_row ->> 'user_id', 'username', orchestration.username_of(p_row ->> 'user_id'),
         'submissionId', p_row ->> 'id', 'submittedAt', orchestration.iso((p_row ->> 'submitted_at')::timestamptz),
