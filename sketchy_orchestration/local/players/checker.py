@@ -98,7 +98,7 @@ class _Case:
         last = 0
         for heard in heard_there:
             seq, after = heard.seq, heard.after
-            if heard.type in EPHEMERAL or seq is None or heard.message.get("replayed") is True:
+            if seq is None or heard.message.get("replayed") is True:
                 continue
             if seq <= last:
                 self._broken("reordered", f"{_name(heard)} heard on {channel} after seq {last}")

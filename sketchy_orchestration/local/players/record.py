@@ -112,7 +112,8 @@ class Rules:
 
     Attributes:
         complete: every event, once, in order, with `eventId`, `seq` and `after`. False for the legacy
-            handler, which promises only to move games on, never early, and to say who won.
+            handler, which promises only to move games on, never early, to tell of each phase, and to name the
+            right winner if it names one.
         repeats_allowed: the same `eventId` again is counted, not held against anybody (after a crash).
         given_up_allowed: gaps in `seq` that `after` admits to are counted, not held against anybody.
         clock_tolerance_s: how far this clock may be from the database's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
 from sketchy_orchestration.local.players.fields import moment
@@ -55,6 +55,7 @@ def fault(record: GameRecord, completed: Heard, rules: Rules) -> str | None:
     if final is not None and final.winner_id != winner:
         return f"game_completed names winner {winner}, the database {final.winner_id}"
     drawings = in_order_of_submission(record)
+    left = {str(deed.user_id) for deed in record.deeds_of(DeedKind.left)}
     settled_at = moment(completed.message.get("occurredAt")) or completed.at
     certain: list[Deed] = []
     doubtful: list[Deed] = []
@@ -65,7 +66,7 @@ def fault(record: GameRecord, completed: Heard, rules: Rules) -> str | None:
     # At most eight players vote: at most 256 ways to count those in flight.
     for size in range(len(doubtful), -1, -1):
         for counted in combinations(doubtful, size):
-            why = _differs(placements(drawings, [*certain, *counted]), winner, table)
+            why = _differs(placements(drawings, [*certain, *counted]), winner, table, left)
             if why is None:
                 return None
             first = first or why
@@ -73,13 +74,19 @@ def fault(record: GameRecord, completed: Heard, rules: Rules) -> str | None:
 
 
 def _differs(
-    ranked: Sequence[tuple[str, int]], winner: str | None, table: Mapping[str, tuple[int | None, int]]
+    ranked: Sequence[tuple[str, int]],
+    winner: str | None,
+    table: Mapping[str, tuple[int | None, int]],
+    left: Collection[str],
 ) -> str | None:
     should_win = ranked[0][0] if ranked else None
-    if winner != should_win:
+    # Without a single vote the application names the earliest drawing; naming nobody is as good.
+    nobody_voted = not any(votes for _, votes in ranked)
+    if winner != should_win and not (nobody_voted and winner is None):
         return f"winner is {winner}, but by the votes it is {should_win}"
     for place, (user, votes) in enumerate(ranked, start=1):
-        if table.get(user) != (place, votes):
+        # Whoever has left keeps the placement but may be missing from the list.
+        if table.get(user) != (place, votes) and not (user in left and user not in table):
             return f"{user} has (placement, votes) {table.get(user)}, but by the votes {(place, votes)}"
     drew = {user for user, _ in ranked}
     for user, (said, _) in table.items():

@@ -119,6 +119,8 @@ def test_a_grace_period_moves_the_deadline_of_drawing(story: Story) -> None:
         story.record.heard[0],
         type="server_timer_sync",
         eventId=str(uuid4()),
+        seq=None,
+        after=None,
         data={
             "phase": "drawing",
             "serverTime": iso(START + 81),
@@ -176,6 +178,16 @@ def test_a_tie_goes_to_the_earlier_drawing(story: Story) -> None:
     assert isinstance(rows, list)
     story.record.heard[-1] = say_data(completed, results=[{**rows[0], "voteCount": 1}, *rows[1:]])
     assert "wrong_result" not in kinds(check(story.record))
+
+
+def test_whoever_left_may_be_missing_from_the_results(story: Story) -> None:
+    second = story.users[1]
+    story.record.deeds.append(Deed(DeedKind.left, START + 110, START + 110, user_id=second))
+    completed = story.record.heard[-1]
+    rows = completed.data["results"]
+    assert isinstance(rows, list)
+    story.record.heard[-1] = say_data(completed, results=[rows[0], rows[2]])
+    assert kinds(check(story.record)) == {"lost"}, "only its player_left was not told"
 
 
 def test_a_vote_in_flight_at_the_end_may_count_or_not(story: Story) -> None:
@@ -260,5 +272,5 @@ def test_the_legacy_handler_is_held_only_to_what_it_promises(story: Story) -> No
     ]
     story.record.heard = bare
     assert check(story.record, Rules(complete=False)).violations == []
-    story.record.heard = bare[:-1]
+    story.record.heard = bare[1:]
     assert kinds(check(story.record, Rules(complete=False))) == {"lost"}
