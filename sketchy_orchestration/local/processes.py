@@ -211,3 +211,38 @@ def free_port(preferred: int | None = None) -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+MARK = "SKETCHY_STACK"
+"""The environment variable that all programs of one stack inherit, whoever starts them."""
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Every process that carries this mark, except this one and those it descends from."""
+    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in own:
+            continue
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end_marked(mark: str, *, patience: float = 5.0) -> int:
+    """End every process that carries this mark, politely first.
+
+    Returns:
+        How many there were.
+    """
+    count = 0
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+        found = marked(mark)
+        count = max(count, len(found))
+        for process in found:
+            with suppress(psutil.Error):
+                process.send_signal(number)
+        if wait_until(lambda: not marked(mark), seconds=seconds, pause=0.1):
+            break
+    return count

@@ -1,0 +1,377 @@
+"""The local stack: every part of the system on this machine, owned by one process and gone with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from sketchy_orchestration.database import connect as connecting
+from sketchy_orchestration.database.connect import Address
+from sketchy_orchestration.database.migrate import migrate_up
+from sketchy_orchestration.database.queries import query
+from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.local import application, processes, stack_dagster, stack_state
+from sketchy_orchestration.local.postgres import EmbeddedPostgres
+from sketchy_orchestration.local.stack_parts import Part, answers
+from sketchy_orchestration.local.stack_state import StackState
+from sketchy_orchestration.settings import Environment, Settings
+
+LOCAL_KEYS = ("pub-c-local", "sub-c-local")
+_DATABASE = "DATABASE_URL"
+
+
+class StackError(SketchyError):
+    """The local stack cannot be started as asked."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What `sketchy up` was asked for.
+
+    Attributes:
+        games: how many games are played at any time; None: 50 on the embedded database, none on another.
+        dagster_port, pubnub_port, postgres_port: wanted ports; busy ones are replaced.
+    """
+
+    games: int | None = None
+    dagster_port: int = 3000
+    pubnub_port: int = 18090
+    postgres_port: int | None = None
+
+
+class Stack:
+    """Starts the parts in order, keeps them alive, ends them in order.
+
+    Args:
+        tell: is given one line for each step.
+    """
+
+    def __init__(self, settings: Settings, options: StackOptions, tell: Callable[[str], None]) -> None:
+        self.home = settings.sketchy_home.resolve()
+        self._settings = settings
+        self._options = options
+        self._tell = tell
+        self._mark = stack_state.mark_of(self.home)
+        self._lock: FileLock | None = None
+        self._postgres: EmbeddedPostgres | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._environment: dict[str, str] = {}
+        self._secrets: dict[str, str] = {}
+        self._dagster_ui: str | None = None
+        self.started_at = datetime.now(UTC)
+        self.parts: list[Part] = []
+
+    @property
+    def database_url(self) -> str:
+        """Connection of the owner of the schema."""
+        return self._environment[_DATABASE]
+
+    @property
+    def dagster_ui(self) -> str | None:
+        """Address of the Dagster UI; None until it is up."""
+        return self._dagster_ui
+
+    def start(self) -> None:
+        """Start everything; returns when the last part is up.
+
+        Raises:
+            SketchyError: one of several kinds, each saying what to do; `stop` must be called all the same.
+        """
+        self._check()
+        self._take_lock()
+        left = processes.end_marked(self._mark)
+        if left:
+            self._tell(f"ended {left} programs left over from an earlier stack")
+        self._secrets = stack_state.generated_secrets(self.home)
+        self._start_postgres()
+        self._start_guard()
+        pubnub = self._start_pubnub()
+        self._prepare_database()
+        if pubnub is not None:
+            pubnub.wait()
+            self._environment["PUBNUB_ORIGIN"] = f"127.0.0.1:{pubnub.port}"
+            self._tell(f"PubNub: local, at {self._environment['PUBNUB_ORIGIN']}")
+        code_server = self._start_code_server()
+        self._start_players()
+        self._save()
+        code_server.wait()
+        self._start_dagster(code_server)
+        self._save()
+
+    def watch(self) -> None:
+        """Look after the parts once; call it about every second."""
+        for part in self.parts:
+            said = part.watch()
+            if said:
+                self._tell(said)
+                self._save()
+        if self._postgres is not None and not self._postgres.is_alive():
+            self._tell("Postgres ended; starting it again")
+            self._postgres.restart()
+
+    def stop(self, *, hurry: bool = False) -> None:
+        """End every part, those that use others first, and whatever they have started."""
+        by_name = {part.name: part for part in self.parts}
+        if "players" in by_name:
+            by_name["players"].signal_stop()
+        if "dagster-daemon" in by_name:
+            # Without it no sensor replaces the runs that end now.
+            by_name["dagster-daemon"].stop(hurry=hurry)
+        if self._dagster_ui is not None and not hurry:
+            known = {part.state.pid for part in self.parts} | {self._guard.pid if self._guard else 0}
+            if stack_dagster.terminate_runs(self._dagster_ui):
+                processes.wait_until(lambda: not self._runs(known), seconds=8, pause=0.1)
+        for name in ("dagster-webserver", "players", "code-server", "pubnub"):
+            if name in by_name:
+                by_name[name].stop(hurry=hurry)
+        self._end_guard()
+        processes.end_marked(self._mark, patience=1.0 if hurry else 5.0)
+        if self._postgres is not None:
+            self._postgres.stop()
+        if self._lock is not None:
+            stack_state.forget(self.home)
+            self._lock.release()
+            self._lock = None
+
+    def _check(self) -> None:
+        s = self._settings
+        keys = {"PUBNUB_PUBLISH_KEY": s.pubnub_publish_key, "PUBNUB_SUBSCRIBE_KEY": s.pubnub_subscribe_key}
+        missing = [name for name, key in keys.items() if key is None]
+        if len(missing) == 1 or (missing and s.pubnub_origin is not None):
+            raise StackError(
+                f"{' and '.join(missing)} missing: set PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY to use a"
+                " PubNub keyset, or neither of them nor PUBNUB_ORIGIN to use the local PubNub"
+            )
+        if self._options.games and s.environment is Environment.production:
+            raise StackError(
+                "ENVIRONMENT is production and --games asks for invented games: leave --games out"
+            )
+
+    def _take_lock(self) -> None:
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            (self.home / "logs").mkdir(exist_ok=True)
+            lock = FileLock(self.home / "stack.lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            state = stack_state.read(self.home)
+            who = f"process {state.pid}" if state else "another process"
+            raise StackError(
+                f"the stack in {self.home} is already run by {who}: `sketchy status` shows it,"
+                " `sketchy down` stops it, another SKETCHY_HOME gives a second one"
+            ) from None
+        except OSError as error:
+            raise StackError(
+                f"cannot write in {self.home} ({error.strerror}): set SKETCHY_HOME to a folder of your own"
+            ) from None
+        self._lock = lock
+
+    def _start_postgres(self) -> None:
+        given = self._settings.database_url
+        if given is not None:
+            url = given.get_secret_value()
+            at = Address.of_url(url)
+            connecting.connect_to(at, application_name="sketchy up").close()
+            self._tell(f"Postgres: yours, {at}")
+        else:
+            version = self._settings.postgres_version
+            self._postgres = EmbeddedPostgres(self.home, version, port=self._options.postgres_port)
+            running = self._postgres.start()
+            url = running.owner_url()
+            self._tell(f"Postgres: {version}, embedded, at 127.0.0.1:{running.port}")
+        s = self._secrets
+        self._environment = {
+            _DATABASE: url,
+            **{name: s[name] for name in ("SUPABASE_SERVICE_ROLE_KEY", "CRON_SECRET")},
+        }
+
+    def _start_guard(self) -> None:
+        server = self._postgres.start().pid if self._postgres is not None else 0
+        # The pipe's writing end is ours alone, so it closes when this process ends in whatever way.
+        self._guard = subprocess.Popen(
+            [sys.executable, "-m", "sketchy_orchestration.local.guard", self._mark, str(server)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _end_guard(self) -> None:
+        if self._guard is not None:
+            if self._guard.stdin is not None:
+                with suppress(OSError):
+                    self._guard.stdin.close()
+            processes.stop_after(self._guard, 15)
+
+    def _start_pubnub(self) -> Part | None:
+        s = self._settings
+        if s.pubnub_publish_key is not None and s.pubnub_subscribe_key is not None:
+            self._tell(f"PubNub: your keyset, at {s.pubnub_origin or 'the real service'}")
+            self._environment |= {
+                "PUBNUB_PUBLISH_KEY": s.pubnub_publish_key.get_secret_value(),
+                "PUBNUB_SUBSCRIBE_KEY": s.pubnub_subscribe_key.get_secret_value(),
+                "PUBNUB_SSL": str(s.pubnub_ssl).lower(),
+                **({"PUBNUB_ORIGIN": s.pubnub_origin} if s.pubnub_origin else {}),
+                **(
+                    {"PUBNUB_SECRET_KEY": s.pubnub_secret_key.get_secret_value()}
+                    if s.pubnub_secret_key
+                    else {}
+                ),
+            }
+            return None
+        publish_key, subscribe_key = LOCAL_KEYS
+        self._environment |= {
+            "PUBNUB_PUBLISH_KEY": publish_key,
+            "PUBNUB_SUBSCRIBE_KEY": subscribe_key,
+            "PUBNUB_SECRET_KEY": self._secrets["PUBNUB_SECRET_KEY"],
+            "PUBNUB_SSL": "false",
+        }
+        part = self._part(
+            "pubnub",
+            lambda port: [
+                *(sys.executable, "-m", "sketchy_orchestration.local.pubnub", "--port", str(port)),
+                *("--publish-key", publish_key, "--subscribe-key", subscribe_key),
+            ],
+            port=self._options.pubnub_port,
+            is_ready=lambda port: answers(f"http://127.0.0.1:{port}/time/0"),
+        )
+        part.start()
+        return part
+
+    def _prepare_database(self) -> None:
+        began = time.monotonic()
+        made = application.install(self.database_url)
+        steps = migrate_up(self.database_url)
+        if self._postgres is not None or made:
+            _enrol_everything(self.database_url)
+        did = f"{len(steps)} migrations applied" if steps else "as the migrations made it"
+        self._tell(f"schema: {did} ({time.monotonic() - began:.1f} s)")
+
+    def _start_code_server(self) -> Part:
+        part = self._part(
+            "code-server",
+            lambda port: [
+                *(sys.executable, "-m", "dagster", "api", "grpc", "-m", stack_dagster.MODULE),
+                *("--host", "127.0.0.1", "--port", str(port), "--use-python-environment-entry-point"),
+                *("--location-name", "sketchy_orchestration"),
+            ],
+            port=processes.free_port(),
+            is_ready=lambda port: not processes.is_free(port),
+        )
+        dagster_home = self.home / "dagster"
+        own = self._secrets["DAGSTER_PASSWORD"] if self._postgres is not None else None
+        self._environment[stack_dagster.STORAGE_VARIABLE] = stack_dagster.prepare_storage(
+            self.database_url, own
+        )
+        self._environment["DAGSTER_HOME"] = str(dagster_home)
+        stack_dagster.write_instance(dagster_home, part.port or 0)
+        part.start()
+        return part
+
+    def _start_players(self) -> None:
+        games = self._options.games
+        if games is None:
+            games = 50 if self._postgres is not None else 0
+        if games:
+            part = self._part(
+                "players",
+                lambda _: [
+                    *(sys.executable, "-m", "sketchy_orchestration.cli.main", "play"),
+                    *("--games", str(games), "--forever"),
+                ],
+            )
+            part.start()
+            self._tell(f"players: {games} games at any time")
+        else:
+            self._tell("players: none (--games N plays some)")
+
+    def _start_dagster(self, code_server: Part) -> None:
+        workspace = stack_dagster.write_instance(self.home / "dagster", code_server.port or 0)
+        daemon = self._part(
+            "dagster-daemon",
+            lambda _: [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)],
+            is_ready=lambda _: stack_dagster.daemon_beats(self.database_url),
+            patience=90,
+        )
+        daemon.start()
+        # The first of the two to open a new storage creates its tables; they must not do it both.
+        daemon.wait()
+        webserver = self._part(
+            "dagster-webserver",
+            lambda port: [
+                *(sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)),
+                *("-w", str(workspace)),
+            ],
+            port=self._options.dagster_port,
+            is_ready=lambda port: answers(f"http://127.0.0.1:{port}/server_info"),
+            patience=90,
+        )
+        webserver.start()
+        webserver.wait()
+        self._dagster_ui = f"http://127.0.0.1:{webserver.port}"
+        self._tell(f"Dagster: {self._dagster_ui}")
+
+    def _part(
+        self,
+        name: str,
+        command: Callable[[int], list[str]],
+        *,
+        port: int | None = None,
+        is_ready: Callable[[int], bool] | None = None,
+        patience: float = 60.0,
+    ) -> Part:
+        part = Part(
+            name,
+            command,
+            env=self._part_environment,
+            logs=self.home / "logs",
+            cwd=Path.cwd(),
+            port=port,
+            is_ready=is_ready,
+            patience=patience,
+        )
+        self.parts.append(part)
+        return part
+
+    def _part_environment(self) -> dict[str, str]:
+        """What a part sees: this process's environment, the stack's particulars and its mark."""
+        return {
+            **os.environ,
+            **self._environment,
+            "SKETCHY_HOME": str(self.home),
+            processes.MARK: self._mark,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _runs(self, known: set[int]) -> list[psutil.Process]:
+        """Programs of this stack that no part is: Dagster's runs."""
+        return [process for process in processes.marked(self._mark) if process.pid not in known]
+
+    def _save(self) -> None:
+        stack_state.write(
+            self.home,
+            StackState(
+                pid=os.getpid(),
+                created=psutil.Process().create_time(),
+                started_at=self.started_at.isoformat(timespec="seconds"),
+                environment={**self._environment, "SKETCHY_HOME": str(self.home)},
+                parts=[part.state for part in self.parts],
+                dagster_ui=self._dagster_ui,
+            ),
+        )
+
+
+def _enrol_everything(url: str) -> None:
+    """On a database of ours every new game is ours, unless somebody has decided otherwise."""
+    with connecting.connect_to(Address.of_url(url), application_name="sketchy up") as connection:
+        connection.execute(query("local.enrol_everything"))
