@@ -35,7 +35,7 @@ class LogLevel(StrEnum):
 
 
 def _secret(description: str) -> SecretStr | None:
-    return Field(default=None, description=description)  # type: ignore[no-any-return]
+    return Field(default=None, description=description)
 
 
 class Settings(BaseSettings):

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sketchy_orchestration.database import migrate
-from sketchy_orchestration.database.connect import DatabaseNotSetError
+from sketchy_orchestration.database import flags, migrate
+from sketchy_orchestration.database.connect import DatabaseNotSetError, Role, connect
 from sketchy_orchestration.database.migration_plan import State
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.settings import settings
@@ -76,6 +76,9 @@ def up(
         if install(url):
             Console().print("made the application's tables")
     steps = migrate.migrate_up(url, to, patience=patience, told=_tell)
+    if to is None:
+        with connect(settings(), Role.owner, application_name="sketchy migrate") as connection:
+            flags.apply_environment(connection, settings())
     Console().print(f"{len(steps)} migrations applied" if steps else "nothing to do: everything is applied")
 
 
