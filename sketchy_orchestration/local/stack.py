@@ -121,6 +121,8 @@ class Stack:
 
     def stop(self, *, hurry: bool = False) -> None:
         """End every part, those that use others first, and whatever they have started."""
+        if self._lock is None:
+            return  # nothing of this is ours
         by_name = {part.name: part for part in self.parts}
         if "players" in by_name:
             by_name["players"].signal_stop()
@@ -138,10 +140,9 @@ class Stack:
         processes.end_marked(self._mark, patience=1.0 if hurry else 5.0)
         if self._postgres is not None:
             self._postgres.stop()
-        if self._lock is not None:
-            stack_state.forget(self.home)
-            self._lock.release()
-            self._lock = None
+        stack_state.forget(self.home)
+        self._lock.release()
+        self._lock = None
 
     def _check(self) -> None:
         s = self._settings
@@ -251,7 +252,7 @@ class Stack:
     def _prepare_database(self) -> None:
         began = time.monotonic()
         made = application.install(self.database_url)
-        steps = migrate_up(self.database_url)
+        steps = migrate_up(self.database_url, told=lambda _: None)
         if self._postgres is not None or made:
             _enrol_everything(self.database_url)
         did = f"{len(steps)} migrations applied" if steps else "as the migrations made it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
@@ -16,6 +17,7 @@ from sketchy_orchestration.local.processes import Process
 from sketchy_orchestration.local.stack_state import PartState
 
 _PORT_ATTEMPTS = 4
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LOG_BYTES = 20 * 1024 * 1024
 _RESTART_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 # A part that ran this long has proved itself: its next death is a first one again.
@@ -175,4 +177,4 @@ def last_line(log: Path) -> str:
         file.seek(max(0, log.stat().st_size - 8192))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     said = next((line for line in reversed(lines) if line), "it said nothing")
-    return said[:300]
+    return _COLOUR.sub("", said)[:300]

@@ -1,0 +1,178 @@
+"""`sketchy up` as a person meets it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sketchy_orchestration.local import processes
+from sketchy_orchestration.local.postgres import EmbeddedPostgres
+from sketchy_orchestration.local.postgres.folders import delete
+from sketchy_orchestration.local.stack_parts import answers
+from tests.e2e.stack_runner import RunningStack, sketchy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
+
+# What the first start may take on a machine that does other things too; the second's limit is the promise.
+_FIRST_START = 90.0
+_SECOND_START = 15.0
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "home"
+    delete(tmp_path / "home")
+
+
+def _nothing_runs(stack: RunningStack) -> bool:
+    return not processes.marked(stack.mark)
+
+
+def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        busy = []
+        for listener in (one, other):
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            busy.append(str(listener.getsockname()[1]))
+        words = ("--games", "8", "--dagster-port", busy[0], "--pubnub-port", busy[1])
+        with RunningStack(home, words) as stack:
+            stack.wait_for("Dagster: ", seconds=_FIRST_START)
+            stack.wait_for("first transition", seconds=_FIRST_START)
+            found = stack.status()
+            ports = {part["name"]: str(part["port"]) for part in found["stack"]["parts"]}
+            assert busy[0] != ports["dagster-webserver"]
+            assert busy[1] != ports["pubnub"]
+            assert [part["name"] for part in found["stack"]["parts"] if not part["alive"]] == []
+            assert answers(f"{found['stack']['dagster_ui']}/server_info")
+
+            def at_work() -> bool:
+                shifts = stack.status()["system"]["shifts"]
+                return {shift["kind"] for shift in shifts if shift["alive"]} == {"timer", "fanout"}
+
+            assert processes.wait_until(at_work, seconds=60, pause=0.5), stack.logs()
+            assert processes.wait_until(
+                lambda: stack.status()["system"]["sent_events"] > 0, seconds=30, pause=0.5
+            ), stack.logs()
+
+            environment = stack.environment()
+            with psycopg.connect(environment["DATABASE_URL"]) as conn:
+                row = conn.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()
+            assert row == (False,)
+            assert answers(f"http://{environment['PUBNUB_ORIGIN']}/time/0")
+
+            second = sketchy(home, "up")
+            assert (second.returncode, second.stderr.count("\n")) == (1, 1)
+            assert f"already run by process {stack.process.pid}" in second.stderr
+            assert stack.status()["stack"]["pid"] == stack.process.pid
+
+            stack.process.send_signal(signal.SIGINT)
+            assert stack.process.wait(45) == 0, stack.said()
+            assert _nothing_runs(stack)
+
+        with RunningStack(home, ("--games", "8")) as stack:
+            first = stack.wait_for("first transition", seconds=60)
+            assert first <= _SECOND_START, f"{first} s\n{stack.said()}"
+            server = EmbeddedPostgres(home)
+            with pytest.raises(Exception, match="in use by process"):
+                server.start()
+            stack.process.kill()
+            stack.process.wait()
+            assert processes.wait_until(lambda: _nothing_runs(stack), seconds=20, pause=0.2)
+            gone = sketchy(home, "status")
+            assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+            assert "sketchy up" in gone.stderr
+        with EmbeddedPostgres(home) as postgres, psycopg.connect(postgres.owner_url()) as conn:
+            row = conn.execute(
+                "select count(*) filter (where at < deadline and cause = 'timer'), count(*)"
+                " from orchestration.transitions"
+            ).fetchone()
+        assert row is not None
+        early, all_of_them = row
+        assert early == 0
+        assert all_of_them > 0
+
+
+def test_down_stops_it_from_elsewhere(home: Path) -> None:
+    with RunningStack(home, ("--games", "0")) as stack:
+        stack.wait_for("players: none", seconds=_FIRST_START)
+        done = sketchy(home, "down", "--delete-data")
+        assert (done.returncode, done.stdout) == (0, "stopped\n")
+        assert stack.process.wait(5) == 0
+        assert _nothing_runs(stack)
+        assert not (home / "postgres").exists()
+    again = sketchy(home, "down")
+    assert (again.returncode, "no local stack" in again.stdout) == (0, True)
+
+
+def _error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a failed command says on stderr."""
+    assert done.returncode == 1, done
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_an_unreachable_database_is_one_line(home: Path) -> None:
+    url = f"postgresql://me:hidden@127.0.0.1:{processes.free_port()}/games"
+    for words in (("up",), ("status",)):
+        said = _error_of(sketchy(home, *words, DATABASE_URL=url))
+        assert "127.0.0.1" in said
+        assert "hidden" not in said
+
+
+def test_a_setting_that_cannot_be_is_one_line_with_its_name(home: Path) -> None:
+    assert "POSTGRES_VERSION is '17'" in _error_of(sketchy(home, "up", POSTGRES_VERSION="17"))
+    assert "DATABASE_URL is (secret)" in _error_of(sketchy(home, "up", DATABASE_URL="mysql://x:y@z/w"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"PUBNUB_PUBLISH_KEY": "pub"}, {"PUBNUB_SUBSCRIBE_KEY": "sub"}, {"PUBNUB_ORIGIN": "ps.pndsn.com"}],
+)
+def test_half_a_keyset_is_one_line_that_names_what_is_missing(home: Path, given: dict[str, str]) -> None:
+    said = _error_of(sketchy(home, "up", **given))
+    missing = {"PUBNUB_PUBLISH_KEY", "PUBNUB_SUBSCRIBE_KEY"} - set(given)
+    assert all(f"{name}" in said.partition(" missing")[0] for name in missing)
+
+
+def test_a_data_folder_of_another_version_is_one_line(home: Path) -> None:
+    with EmbeddedPostgres(home, 16):
+        pass
+    assert "POSTGRES_VERSION=16" in _error_of(sketchy(home, "up"))
+
+
+def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "SKETCHY_HOME" in _error_of(sketchy(tmp_path / "file" / "home", "up"))
+
+
+def test_a_database_without_our_schema_is_one_line(home: Path, empty_database: str) -> None:
+    assert "sketchy migrate up" in _error_of(sketchy(home, "status", DATABASE_URL=empty_database))
+
+
+def test_invented_games_are_refused_in_production(home: Path) -> None:
+    assert "--games" in _error_of(sketchy(home, "up", "--games", "5", ENVIRONMENT="production"))
+
+
+def test_without_a_stack_every_command_says_how_to_start_one(home: Path) -> None:
+    for words in (("status",), ("env",)):
+        assert "sketchy up" in _error_of(sketchy(home, *words))
+
+
+def test_help_is_quick_to_read_and_names_every_command(home: Path) -> None:
+    done = sketchy(home, "--help")
+    assert done.returncode == 0
+    assert {"up", "down", "status", "env", "migrate", "play"} <= {
+        line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and line.strip()
+    }
+    assert sketchy(home, "no-such-command").returncode == 2
+    assert os.environ.get("SKETCHY_STACK") is None
