@@ -22,6 +22,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("stack", "status", "One screen of truth about the running system."),
     "env": ("stack", "env", "Print how to join the running system, as shell assignments."),
     "migrate": ("migrate", "app", "Install our schema in a database, update it, take it out."),
+    "timers": ("timers", "timers", "How exactly phases end, what is due next, what is set aside."),
+    "games": ("games", "app", "What happened to a game, and what to do about it."),
     "flags": ("flags", "app", "Switches, percentages and numbers that take effect within a second."),
     "play": ("play", "play", "Play games as the application does and check what is heard."),
     "pubnub": ("pubnub", "app", "The local PubNub."),

@@ -15,7 +15,9 @@ create table orchestration.live_games (
     game_id uuid primary key,
     phase text not null,
     deadline timestamptz,
-    paused boolean not null default false
+    paused boolean not null default false,
+    paused_at timestamptz,
+    check (paused = (paused_at is not null))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 create index live_games_deadline_idx on orchestration.live_games (deadline) where not paused;
 

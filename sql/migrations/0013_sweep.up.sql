@@ -35,7 +35,7 @@ begin
         from orchestration.live_games l
         join public.games g on g.id = l.game_id
         where l.game_id = any (p_game_ids)
-          and g.status::text = l.phase
+          and g.status::text = l.phase and not l.paused
         for no key update of g skip locked
     ), decided as materialized (
         select k.*,

@@ -1,0 +1,173 @@
+"""sketchy games: what happened to a game, and what an operator may do about it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from dataclasses import asdict
+from uuid import UUID
+
+import typer
+from psycopg import Connection
+from rich.console import Console
+from rich.table import Table
+
+from sketchy_orchestration.database import games
+from sketchy_orchestration.database.connect import Role, Row, connect
+from sketchy_orchestration.settings import settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+_IDS = typer.Argument(None, help="Games by id.", metavar="[ID]...")
+_ALL = typer.Option(False, "--all-live", help="Every live game that this system handles.")
+_REASON = typer.Option(..., "--reason", help="Why; kept with the act.")
+_YES = typer.Option(
+    False, "--yes", help="Do it; without it, an act on more than one game only says what it would do."
+)
+
+
+def _connection() -> Connection[Row]:
+    return connect(settings(), Role.operator, application_name="sketchy games")
+
+
+def _ids(words: list[str] | None) -> list[UUID]:
+    found = []
+    for word in words or []:
+        try:
+            found.append(UUID(word))
+        except ValueError:
+            raise games.GameActError(f"{word!r} is no game id; an id looks like 3f0c...-....") from None
+    return found
+
+
+def _act(
+    action: games.Act,
+    words: list[str] | None,
+    everything: bool,
+    reason: str,
+    yes: bool,
+    seconds: int | None = None,
+) -> None:
+    ids = _ids(words)
+    if everything == bool(ids):
+        raise games.GameActError("name games by id, or give --all-live, and not both")
+    dry_run = not yes and (everything or len(ids) > 1)
+    with _connection() as connection:
+        done = games.act(
+            connection,
+            action,
+            None if everything else ids,
+            by=getpass.getuser(),
+            reason=reason,
+            seconds=seconds,
+            dry_run=dry_run,
+        )
+    missing = set(ids) - {one.game_id for one in done}
+    for one in done:
+        typer.echo(f"{one.game_id}  {one.phase:<9} {'would be: ' if dry_run else ''}{one.outcome}")
+    if dry_run:
+        typer.echo(f"{len(done)} games; nothing was changed: give --yes to do it")
+    if missing:
+        raise games.GameActError(
+            f"not live, or not handled by this system: {', '.join(str(one) for one in sorted(missing))}"
+        )
+
+
+@app.command()
+def show(
+    game: str = typer.Argument(help="The game's id."),
+    as_json: bool = typer.Option(False, "--json", help="Machine-readable."),
+) -> None:
+    """Everything that happened to a game: phases, deadlines, events, attempts, acceptances, operator acts.
+
+    \b
+    Example:
+      sketchy games show 3f0c2b9e-6a53-4b0e-9a53-0d6b3f2f9a11
+    """
+    (game_id,) = _ids([game])
+    with _connection() as connection:
+        who = games.handler(connection, game_id)
+        moments = games.timeline(connection, game_id)
+    if who is None and not moments:
+        raise games.GameActError(
+            f"nothing is known of game {game_id}: it is older than the installation, or none"
+        )
+    if as_json:
+        typer.echo(
+            json.dumps({"game": who, "timeline": [asdict(one) for one in moments]}, indent=2, default=str)
+        )
+        return
+    console = Console()
+    if who is not None:
+        console.print(
+            f"game {game_id}: handled by {who['handler']} since {who['decided_at']:%Y-%m-%d %H:%M:%S}, "
+            f"now {who['phase'] or 'over'}{', paused' if who['paused'] else ''}",
+            highlight=False,
+        )
+        if who["set_aside_error"]:
+            console.print(
+                f"[red]set aside[/] until {who['retry_at']}: {who['set_aside_error']}", highlight=False
+            )
+    table = Table("at (UTC)", "kind", "seq", "what", "detail")
+    for one in moments:
+        table.add_row(
+            f"{one.at:%H:%M:%S.%f}"[:-3],
+            one.kind,
+            "" if one.seq is None else str(one.seq),
+            one.what,
+            one.detail,
+        )
+    console.print(table)
+
+
+@app.command()
+def pause(
+    ids: list[str] | None = _IDS, all_live: bool = _ALL, reason: str = _REASON, yes: bool = _YES
+) -> None:
+    """Stop the clock of games; `resume` gives them back the time they had left."""
+    _act(games.Act.pause, ids, all_live, reason, yes)
+
+
+@app.command()
+def resume(
+    ids: list[str] | None = _IDS, all_live: bool = _ALL, reason: str = _REASON, yes: bool = _YES
+) -> None:
+    """Let paused games go on with the time they had left."""
+    _act(games.Act.resume, ids, all_live, reason, yes)
+
+
+@app.command()
+def extend(
+    ids: list[str] | None = _IDS,
+    seconds: int = typer.Option(..., "--seconds", min=1, max=3600, help="How much longer the phase lasts."),
+    all_live: bool = _ALL,
+    reason: str = _REASON,
+    yes: bool = _YES,
+) -> None:
+    """Give the phase that games are in more time; players hear of it at once."""
+    _act(games.Act.extend, ids, all_live, reason, yes, seconds)
+
+
+@app.command()
+def advance(
+    ids: list[str] | None = _IDS, all_live: bool = _ALL, reason: str = _REASON, yes: bool = _YES
+) -> None:
+    """Move games to their next phase now, whether or not their deadline has come."""
+    _act(games.Act.advance, ids, all_live, reason, yes)
+
+
+@app.command()
+def retry(ids: list[str] | None = _IDS, reason: str = _REASON) -> None:
+    """Try games that are set aside again at once; without ids, all of them."""
+    chosen = _ids(ids)
+    with _connection() as connection:
+        count = games.retry(connection, chosen or None, by=getpass.getuser(), reason=reason)
+    typer.echo(f"{count} games will be tried again at the next sweep")
+
+
+@app.command()
+def drop(game: str = typer.Argument(help="The game's id."), reason: str = _REASON) -> None:
+    """Give up a game that is set aside: cancelled where that can be done, else left to the application."""
+    (game_id,) = _ids([game])
+    with _connection() as connection:
+        typer.echo(f"{game_id}: {games.drop(connection, game_id, by=getpass.getuser(), reason=reason)}")
