@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,10 @@ def rows(folder: Path, count: int) -> list[Applied]:
     ]
 
 
-def test_our_own_migrations_are_a_gapless_row() -> None:
-    found = load_migrations()
-    assert [m.number for m in found] == list(range(1, len(found) + 1))
+def test_our_own_migrations_are_a_row_in_tens() -> None:
+    numbers = [m.number for m in load_migrations()]
+    assert numbers[0] == 1
+    assert [n for before, n in pairwise(numbers) if n != before + 1 and n % 10] == []
 
 
 def test_line_ends_do_not_change_the_checksum(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_patience_pauses_longer_each_time_and_ends() -> None:
     while patience.again():
         pass
     assert 27.0 <= now <= 30.0
-    assert 0.025 <= pauses[0] <= 0.075
+    assert 0.05 <= pauses[0] <= 0.15
     assert max(pauses) <= 3.0
 
 
