@@ -41,12 +41,14 @@ class StackOptions:
     Attributes:
         games: how many games are played at any time; None: 50 on the embedded database, none on another.
         dagster_port, pubnub_port, postgres_port: wanted ports; busy ones are replaced.
+        services_only: Postgres and PubNub alone, for a Dagster that somebody else runs (`on_demand`).
     """
 
     games: int | None = None
     dagster_port: int = 3000
     pubnub_port: int = 18090
     postgres_port: int | None = None
+    services_only: bool = False
 
 
 class Stack:
@@ -101,6 +103,9 @@ class Stack:
             pubnub.wait()
             self._environment["PUBNUB_ORIGIN"] = f"127.0.0.1:{pubnub.port}"
             self._tell(f"PubNub: local, at {self._environment['PUBNUB_ORIGIN']}")
+        if self._options.services_only:
+            self._save()
+            return
         code_server = self._start_code_server()
         self._start_players()
         self._save()
@@ -250,6 +255,8 @@ class Stack:
         return part
 
     def _prepare_database(self) -> None:
+        if self._options.services_only and self._postgres is None:
+            return  # whose database it is decides about its schema
         began = time.monotonic()
         made = application.install(self.database_url)
         steps = migrate_up(self.database_url, told=lambda _: None)
