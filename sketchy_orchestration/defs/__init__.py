@@ -1,1 +1,22 @@
-"""Dagster definitions, one folder a domain."""
+"""Dagster: one folder a domain, each with `definitions`; the code in them is thin."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+import dagster as dg
+
+
+def load() -> dg.Definitions:
+    """Every domain's definitions with the resources they share; connects to nothing."""
+    from sketchy_orchestration.defs.resources import resources
+
+    rooms = [
+        import_module(f"{__name__}.{room.name}") for room in pkgutil.iter_modules(__path__) if room.ispkg
+    ]
+    return dg.Definitions.merge(
+        # In-process: a run is at work in half the time, and nothing here has steps to spread.
+        dg.Definitions(resources=resources(), executor=dg.in_process_executor),
+        *(room.definitions for room in rooms),
+    )

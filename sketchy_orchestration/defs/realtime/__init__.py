@@ -1,0 +1,9 @@
+"""Timers and fan-out as Dagster runs and shows them."""
+
+import dagster as dg
+
+from sketchy_orchestration.defs.realtime import assets, jobs, schedules, sensors
+
+definitions = dg.Definitions(
+    assets=assets.ASSETS, jobs=jobs.JOBS, schedules=schedules.SCHEDULES, sensors=sensors.SENSORS
+)
