@@ -68,7 +68,8 @@ class Step:
 
     Attributes:
         seconds: duration of the transaction that was committed.
-        worst_wait: longest wait, in seconds, of another session for a table that we held, as sampled.
+        worst_wait: longest wait, in seconds, of another session for a table we held or stood in line for, as
+            sampled over all tries.
     """
 
     number: int
@@ -280,6 +281,7 @@ def _run(
     """One transaction, tried again while a lock is not to be had."""
     trying = Patience(patience)
     tries = 0
+    worst_wait = 0.0
     blockers: list[Any] = []
     pid = _backend(connection)
     with _session(url, "sketchy migrate watch") as watcher:
@@ -290,9 +292,9 @@ def _run(
             try:
                 with watch, connection.transaction():
                     work()
-                return Step(
-                    migration.number, migration.name, tries, time.monotonic() - started, watch.worst_wait
-                )
+                seconds = time.monotonic() - started
+                worst_wait = max(worst_wait, watch.worst_wait)
+                return Step(migration.number, migration.name, tries, seconds, worst_wait)
             except psycopg.Error as error:
                 if connection.broken:
                     raise
@@ -300,6 +302,7 @@ def _run(
                 if not lock and not _met_another_database(error):
                     raise _failed(migration, error) from error
                 blockers = watch.blockers or blockers
+                worst_wait = max(worst_wait, watch.worst_wait)
                 more = migration.retries_locks and trying.again()
                 log.warning(
                     "migration_waits",

@@ -52,9 +52,9 @@ class Play:
 
 @contextmanager
 def games_at_play(url: str, threads: int = 3) -> Iterator[Play]:
-    """Games are created, played and deleted, a cron sweeps, and somebody reads in long transactions."""
+    """Games are created, played and deleted, a cron sweeps, and somebody takes time over a transaction."""
     play = Play()
-    work = [_players] * threads + [_cron, _reader]
+    work = [_players] * threads + [_cron, _lingering]
     running = [threading.Thread(target=_until_over, args=(url, play, one), daemon=True) for one in work]
     for thread in running:
         thread.start()
@@ -156,8 +156,9 @@ def _cron(conn: psycopg.Connection[Any], play: Play) -> None:
     play.over.wait(0.02)
 
 
-def _reader(conn: psycopg.Connection[Any], play: Play) -> None:
+def _lingering(conn: psycopg.Connection[Any], play: Play) -> None:
     with conn.transaction():
         play.timed(conn, "select count(*) from public.games g join public.votes v on v.game_id = g.id")
+        play.timed(conn, "insert into public.games (prompt) values ('a long thought')")
         play.over.wait(0.12)
     play.over.wait(0.08)
