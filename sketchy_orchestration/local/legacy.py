@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 _FORWARD_EVERY_S = 0.1
 _RECONNECT_PAUSE_S = 1.0
 _NEXT = {"briefing": "drawing", "drawing": "voting", "voting": "completed", "results": "completed"}
+
+
+Work = Callable[[psycopg.Connection[Any], PubNub], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,20 +192,26 @@ class LegacyHandler:
             self.errors += 1
             log.warning("legacy_publish_failed", type=body.get("type"), error=str(error).splitlines()[:1])
 
-    def _keep(self, work: Any, every_s: float) -> None:
+    def _keep(self, work: Work, every_s: float) -> None:
         """Do the work again and again, on a connection that is replaced when it breaks."""
         pubnub = _client(self._keyset)
-        while not self._stopping.is_set():
-            try:
-                with self._connect() as conn:
-                    while not self._stopping.is_set():
-                        began = time.monotonic()
-                        work(conn, pubnub)
-                        self._stopping.wait(max(0.0, every_s - (time.monotonic() - began)))
-            except (psycopg.Error, SketchyError) as error:
-                self.errors += 1
-                log.warning("legacy_database_lost", error=str(error).splitlines()[:1])
-                self._stopping.wait(_RECONNECT_PAUSE_S)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._keep_with_connection(work, every_s, pubnub)
+                except (psycopg.Error, SketchyError) as error:
+                    self.errors += 1
+                    log.warning("legacy_database_lost", error=str(error).splitlines()[:1])
+                    self._stopping.wait(_RECONNECT_PAUSE_S)
+        finally:
+            pubnub._request_handler.close()
+
+    def _keep_with_connection(self, work: Work, every_s: float, pubnub: PubNub) -> None:
+        with self._connect() as conn:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                work(conn, pubnub)
+                self._stopping.wait(max(0.0, every_s - (time.monotonic() - began)))
 
     def _connect(self) -> psycopg.Connection[Any]:
         return connect_to(self._address, application_name="legacy handler")
@@ -219,7 +228,9 @@ def _client(keyset: Keyset) -> PubNub:
     client = PubNub(config)
     # The SDK's own session would send even loopback requests through a proxy of the environment.
     handler = client._request_handler
-    handler.session = type(handler.session)(trust_env=False)
+    first = handler._ensure_session()
+    handler._session = type(first)(trust_env=False)
+    first.close()
     return client
 
 

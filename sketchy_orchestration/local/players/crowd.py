@@ -101,7 +101,7 @@ class Crowd:
         play.refuse_wrong()
         self._play = play
         self._client = ApplicationClient(url, play.connections)
-        self._listener = Listener(keyset, self._hear)
+        self._listener = Listener(keyset, self._hear, play.games)
         self._on_progress = on_progress or (lambda _: None)
         self._random = Random(play.seed)
         self._tables: dict[str, Table] = {}
@@ -184,6 +184,7 @@ class Crowd:
         self.tally.started += 1
         plan = plan_game(self._random, play.players, play.habits)
         try:
+            self._hear_no_more()
             await self._listener.add([record.game_id])
             game = Game(self._client, table, plan, play.pace, timer_columns=self._timer_columns)
             try:
@@ -234,8 +235,7 @@ class Crowd:
         last_clock = time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
-            over, self._over = self._over, []
-            self._listener.remove(over)
+            self._hear_no_more()
             self._tell()
             with suppress(SketchyError):
                 if time.monotonic() - last_clock > _CLOCK_EVERY_S:
@@ -247,6 +247,10 @@ class Crowd:
                 ):
                     if table := self._tables.get(game_id):
                         table.learn(phase, deadline, asked)
+
+    def _hear_no_more(self) -> None:
+        over, self._over = self._over, []
+        self._listener.remove(over)
 
     def _tell(self) -> None:
         in_play = Counter(table.phase for table in self._tables.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import uuid4
@@ -42,13 +43,17 @@ class _Ears(SubscribeCallback):  # type: ignore[misc]  # the SDK ships no types
     def __init__(self, on_message: OnMessage) -> None:
         self._on_message = on_message
         self.connected = asyncio.Event()
-        self.last_error = ""
+        self.answered = asyncio.Event()
+        self.last_error = "no answer"
 
     def status(self, pubnub: Any, status: Any) -> None:  # noqa: ARG002  the SDK's signature
         if status.category in (PNStatusCategory.PNConnectedCategory, PNStatusCategory.PNReconnectedCategory):
             self.connected.set()
-        elif status.is_error() and status.error_data is not None:
-            self.last_error = str(status.error_data.information)
+            self.answered.set()
+        elif status.is_error():
+            if status.error_data is not None:
+                self.last_error = " ".join(str(status.error_data.information).split())
+            self.answered.set()
 
     def message(self, pubnub: Any, message: Any) -> None:  # noqa: ARG002
         if isinstance(message.message, dict):
@@ -81,15 +86,14 @@ class _Subscriber:
 
     async def connect(self) -> None:
         self.sdk.subscribe().channels([self.own_channel]).execute()
-        try:
-            await asyncio.wait_for(self.ears.connected.wait(), _CONNECT_TIMEOUT_S)
-        except TimeoutError:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.ears.answered.wait(), _CONNECT_TIMEOUT_S)
+        if not self.ears.connected.is_set():
             await self.close()
             raise NothingToHearError(
-                f"PubNub at {self.sdk.config.origin} does not answer a subscriber within"
-                f" {_CONNECT_TIMEOUT_S} s ({self.ears.last_error or 'no answer'}):"
+                f"PubNub at {self.sdk.config.origin} does not let anybody subscribe ({self.ears.last_error}):"
                 " check PUBNUB_ORIGIN and PUBNUB_SUBSCRIBE_KEY"
-            ) from None
+            )
 
     async def close(self) -> None:
         await self.sdk.stop()
@@ -108,17 +112,24 @@ class Listener:
     """Hears the channels of any number of games, with one subscriber for every fifty of them.
 
     A game must be added before anything is done in it. Adding one interrupts the subscriber's long poll and
-    loses nothing: the SDK goes on from the timetoken it had.
+    loses nothing: the SDK goes on from the timetoken it had. `games` is how many are to be heard at the same
+    time, so that all subscribers are there from the beginning.
     """
 
-    def __init__(self, keyset: Keyset, on_message: OnMessage) -> None:
+    def __init__(self, keyset: Keyset, on_message: OnMessage, games: int = GAMES_PER_SUBSCRIBER) -> None:
         self._keyset = keyset
+        self._games = games
         self._on_message = on_message
         self._subscribers: list[_Subscriber] = []
         self._adding = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await self._new_subscriber()
+        try:
+            for _ in range(-(-self._games // GAMES_PER_SUBSCRIBER)):
+                await self._new_subscriber()
+        except NothingToHearError:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
