@@ -4,8 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
+TESTS  ?= tests
 
-.PHONY: help up test lint bench clean
+# Checking definitions must neither find an instance nor report home.
+CHECK_DAGSTER := env -u DAGSTER_HOME DAGSTER_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
+
+.PHONY: help up down test lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -13,7 +17,7 @@ help: ## this list
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
 	  echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 to 3.13 is needed (make PYTHON=python3.12 ...)" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing into $(VENV) (the first time takes about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
 	@touch $@
@@ -21,8 +25,11 @@ $(STAMP): pyproject.toml constraints.txt
 up: $(STAMP) ## start the whole system and play 50 games through it
 	@exec $(BIN)/sketchy up
 
+down: $(STAMP) ## stop it from another terminal
+	@$(BIN)/sketchy down
+
 test: $(STAMP) ## run every test
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
 
 lint: $(STAMP) ## form, types, layers, Dagster definitions
 	@$(BIN)/ruff format --check .
@@ -30,10 +37,11 @@ lint: $(STAMP) ## form, types, layers, Dagster definitions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m tests.check_tree
+	@$(CHECK_DAGSTER) $(BIN)/dagster definitions validate -m sketchy_orchestration.definitions --log-level warning
 
 bench: $(STAMP) ## run the benchmarks and print their tables
 	@$(BIN)/python -m benchmarks
 
-clean: ## stop the local stack and remove what was made here
-	@test ! -x $(BIN)/sketchy || $(BIN)/sketchy down --quiet || true
+clean: ## stop the local stack and remove what was made here, its data too
+	@test ! -x $(BIN)/sketchy || $(BIN)/sketchy down --quiet --delete-data || true
 	@rm -rf $(VENV) .sketchy .pytest_cache .mypy_cache .ruff_cache reports
