@@ -69,7 +69,7 @@ def load_migrations(folder: Path | None = None) -> list[Migration]:
     found = []
     expected = 1
     for number, there in sorted(ways.items()):
-        # A subject may begin at the next ten, so that two can grow side by side; within it nothing is missing.
+        # A subject may begin at a ten, so that two can grow side by side; within it nothing is missing.
         if number != expected and (expected == 1 or number % 10):
             raise MigrationFilesError(f"migration {expected:04d} is missing before {number:04d}")
         expected = number + 1

@@ -70,6 +70,12 @@ def plan_up(files: list[Migration], rows: list[Applied], target: int | None) -> 
         raise UnknownTargetError(
             f"cannot go up to {target}: {last} is applied, {highest} is the last; choose {last} to {highest}"
         )
+    known = {row.number for row in rows}
+    late = [m for m in files if m.number < last and m.number not in known]
+    if late:
+        raise MigrationChangedError(
+            f"migration {late[0]} is not applied, but {last:04d} after it is: give it a number above {last:04d}"
+        )
     return [m for m in files if last < m.number <= (highest if target is None else target)]
 
 

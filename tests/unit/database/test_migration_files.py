@@ -122,6 +122,12 @@ def test_a_newer_version_s_migrations_stay(three: Path) -> None:
         plan_down(files, [*rows(three, 3), newer], 2)
 
 
+def test_a_number_below_what_is_applied_is_refused(three: Path) -> None:
+    later = [row for row in rows(three, 3) if row.number != 2]
+    with pytest.raises(MigrationChangedError, match="0002_two is not applied, but 0003 after it is"):
+        plan_up(load_migrations(three), later, None)
+
+
 def test_patience_pauses_longer_each_time_and_ends() -> None:
     now = 0.0
     pauses: list[float] = []
