@@ -19,13 +19,12 @@ from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local.legacy import LegacyHandler
 from sketchy_orchestration.local.players.crowd import Crowd, Play, Progress
 from sketchy_orchestration.local.players.game import Pace
-from sketchy_orchestration.local.players.listener import Keyset
 from sketchy_orchestration.local.players.plan import Habits
 from sketchy_orchestration.local.players.record import Rules
 from sketchy_orchestration.local.players.report import Report, Spread
+from sketchy_orchestration.pubnub.keyset import DEFAULT_ORIGIN, Keyset
 from sketchy_orchestration.settings import Settings, settings
 
-_REAL_ORIGIN = "ps.pndsn.com"
 _SHOWN = 10
 _PHASES = ("waiting", "briefing", "drawing", "voting", "results")
 
@@ -45,13 +44,13 @@ def keyset_of(known: Settings) -> Keyset:
             "PUBNUB_SUBSCRIBE_KEY or PUBNUB_PUBLISH_KEY is not set: set both, or start the local stack"
             ' and run eval "$(sketchy env)"'
         )
-    origin = known.pubnub_origin or _REAL_ORIGIN
+    origin = known.pubnub_origin or DEFAULT_ORIGIN
     local = origin.rpartition(":")[0] in ("127.0.0.1", "localhost")
     ssl = known.pubnub_ssl and not (local and "pubnub_ssl" not in known.model_fields_set)
     return Keyset(
-        origin,
-        known.pubnub_subscribe_key.get_secret_value(),
-        known.pubnub_publish_key.get_secret_value(),
+        publish_key=known.pubnub_publish_key,
+        subscribe_key=known.pubnub_subscribe_key,
+        origin=origin,
         ssl=ssl,
     )
 
@@ -109,7 +108,7 @@ def play(
         sys.stdout.write(json.dumps(report.as_dict(), indent=2) + "\n")
     else:
         _show(report)
-    if not report.kept:
+    if report.violations or not (report.kept or forever):
         raise typer.Exit(1)
 
 

@@ -15,18 +15,20 @@ from typing import Any, Self
 
 import psycopg
 import structlog
-from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub import PubNub
 
 from sketchy_orchestration.database.connect import Address, connect_to
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.errors import SketchyError
-from sketchy_orchestration.local.players.listener import Keyset
+from sketchy_orchestration.pubnub.keyset import Keyset, keep_out_of_logs
+from sketchy_orchestration.pubnub.publisher import SERVER_UUID
+from sketchy_orchestration.pubnub.sdk import configuration
 
 log = structlog.get_logger(__name__)
 
 _FORWARD_EVERY_S = 0.1
 _RECONNECT_PAUSE_S = 1.0
+_PUBLISH_TIMEOUT_S = 10
 _NEXT = {"briefing": "drawing", "drawing": "voting", "voting": "completed", "results": "completed"}
 
 
@@ -218,13 +220,10 @@ class LegacyHandler:
 
 
 def _client(keyset: Keyset) -> PubNub:
-    config = PNConfiguration()
-    config.origin = keyset.origin
-    config.ssl = keyset.ssl
-    config.subscribe_key = keyset.subscribe_key
-    config.publish_key = keyset.publish_key
-    config.uuid = "server-broadcast"
+    keep_out_of_logs(keyset)
+    config = configuration(keyset, SERVER_UUID)
     config.enable_subscribe = False
+    config.non_subscribe_request_timeout = _PUBLISH_TIMEOUT_S
     client = PubNub(config)
     # The SDK's own session would send even loopback requests through a proxy of the environment.
     handler = client._request_handler

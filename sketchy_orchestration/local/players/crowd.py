@@ -20,7 +20,7 @@ from sketchy_orchestration.local.players.application_client import (
 from sketchy_orchestration.local.players.checker import check
 from sketchy_orchestration.local.players.expected import expected, key
 from sketchy_orchestration.local.players.game import Game, Pace, settle
-from sketchy_orchestration.local.players.listener import Keyset, Listener
+from sketchy_orchestration.local.players.listener import Listener
 from sketchy_orchestration.local.players.plan import (
     PLAYERS,
     ROUND_SECONDS,
@@ -31,6 +31,7 @@ from sketchy_orchestration.local.players.plan import (
 from sketchy_orchestration.local.players.record import FinalState, GameRecord, Rules
 from sketchy_orchestration.local.players.report import Report, Tally
 from sketchy_orchestration.local.players.table import Table
+from sketchy_orchestration.pubnub.keyset import Keyset
 
 # Players are the same people in every run, so that a database does not fill with them.
 _PEOPLE = uuid5(NAMESPACE_DNS, "players.example")

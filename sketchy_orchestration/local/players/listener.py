@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Self
 from uuid import uuid4
 
 from pubnub.callbacks import SubscribeCallback
 from pubnub.enums import PNStatusCategory
-from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub_asyncio import AsyncioSubscriptionManager, PubNubAsyncio
 from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 
 from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.pubnub.keyset import Keyset, keep_out_of_logs
+from sketchy_orchestration.pubnub.sdk import configuration
 
 OnMessage = Callable[[str, Mapping[str, object]], None]
 """Called with the channel and the message, on the event loop."""
@@ -27,16 +27,6 @@ _CONNECT_TIMEOUT_S = 15
 
 class NothingToHearError(SketchyError):
     """PubNub does not answer a subscriber."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keyset:
-    """Where and with which keys to subscribe; `origin` is host[:port] without a scheme."""
-
-    origin: str
-    subscribe_key: str
-    publish_key: str
-    ssl: bool = False
 
 
 class _Ears(SubscribeCallback):  # type: ignore[misc]  # the SDK ships no types
@@ -65,12 +55,9 @@ class _Ears(SubscribeCallback):  # type: ignore[misc]  # the SDK ships no types
 
 class _Subscriber:
     def __init__(self, keyset: Keyset, on_message: OnMessage) -> None:
-        config = PNConfiguration()
-        config.origin = keyset.origin
-        config.ssl = keyset.ssl
-        config.subscribe_key = keyset.subscribe_key
-        config.publish_key = keyset.publish_key
-        config.uuid = f"players-{uuid4()}"
+        keep_out_of_logs(keyset)
+        config = configuration(keyset, f"players-{uuid4()}")
+        config.non_subscribe_request_timeout = _CONNECT_TIMEOUT_S
         config.suppress_leave_events = True
         # The other manager of the SDK takes a changed list of channels for the whole list.
         self.sdk = PubNubAsyncio(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import SecretStr
 
 from sketchy_orchestration.local.application import install
-from sketchy_orchestration.local.players.listener import Keyset
 from sketchy_orchestration.local.pubnub import LocalPubNub
 from sketchy_orchestration.local.pubnub.testing import local_pubnub
+from sketchy_orchestration.pubnub.keyset import Keyset
 
 __all__ = ["local_pubnub"]
 
@@ -21,4 +22,9 @@ def application_url(empty_database: str) -> str:
 
 @pytest.fixture
 def keyset(local_pubnub: LocalPubNub) -> Keyset:
-    return Keyset(local_pubnub.origin, local_pubnub.subscribe_key, local_pubnub.publish_key)
+    return Keyset(
+        publish_key=SecretStr(local_pubnub.publish_key),
+        subscribe_key=SecretStr(local_pubnub.subscribe_key),
+        origin=local_pubnub.origin,
+        ssl=False,
+    )

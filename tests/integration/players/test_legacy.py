@@ -8,8 +8,8 @@ from sketchy_orchestration.local.application import Shape, install
 from sketchy_orchestration.local.legacy import LegacyHandler, LegacySettings
 from sketchy_orchestration.local.players.crowd import Crowd, Play, WrongPlayError
 from sketchy_orchestration.local.players.game import Pace
-from sketchy_orchestration.local.players.listener import Keyset
 from sketchy_orchestration.local.players.plan import Habits
+from sketchy_orchestration.pubnub.keyset import Keyset
 
 
 @pytest.mark.parametrize("shape", ["current", "in_database_sweep"])

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from uuid import uuid4
 
 import pytest
-from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub_asyncio import PubNubAsyncio
 from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
+from pydantic import SecretStr
 
-from sketchy_orchestration.local.players.listener import Keyset, Listener, NothingToHearError
+from sketchy_orchestration.local.players.listener import Listener, NothingToHearError
 from sketchy_orchestration.local.pubnub import LocalPubNub
+from sketchy_orchestration.pubnub.keyset import Keyset
+from sketchy_orchestration.pubnub.sdk import configuration
 
 
 class Notes:
@@ -34,10 +36,8 @@ class Notes:
 
 class Publisher:
     def __init__(self, keyset: Keyset) -> None:
-        config = PNConfiguration()
-        config.origin, config.ssl = keyset.origin, keyset.ssl
-        config.publish_key, config.subscribe_key = keyset.publish_key, keyset.subscribe_key
-        config.uuid, config.enable_subscribe = "test", False
+        config = configuration(keyset, "test")
+        config.enable_subscribe = False
         self._sdk = PubNubAsyncio(config, custom_request_handler=AsyncAiohttpRequestHandler)
 
     async def say(self, channel: str, number: int) -> None:
@@ -97,7 +97,8 @@ async def test_removed_games_are_heard_no_more(keyset: Keyset) -> None:
 
 
 async def test_nobody_there_is_said_at_once(unused_tcp_port: int) -> None:
-    keyset = Keyset(f"127.0.0.1:{unused_tcp_port}", "sub", "pub")
+    key = SecretStr("key")
+    keyset = Keyset(key, key, origin=f"127.0.0.1:{unused_tcp_port}", ssl=False)
     with pytest.raises(NothingToHearError, match="PUBNUB_ORIGIN"):
         async with Listener(keyset, lambda *_: None):
             pass
