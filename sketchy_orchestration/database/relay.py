@@ -1,0 +1,317 @@
+"""What the relay does in the database, as role sketchy_relay; each function on the session it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from sketchy_orchestration.database.connect import Row
+from sketchy_orchestration.database.queries import query
+from sketchy_orchestration.domain.circuit import Circuit, State
+
+Session = AsyncConnection[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenLane:
+    """A lane just taken: its new epoch, and how far its former holder had come (see orchestration.lanes)."""
+
+    lane: int
+    epoch: int
+    cursor: str | None
+    waiting_from: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """An event of the outbox with its place: `sent_seq` is the last of its game known as delivered."""
+
+    id: int
+    event_id: UUID
+    game_id: UUID | None
+    lane: int
+    seq: int | None
+    sent_seq: int | None
+    type: str
+    user_id: str
+    data: Mapping[str, object]
+    channels: list[str]
+    request_id: str
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sequenced:
+    """One sequencing pass: what it numbered and the snapshot it saw; fenced: a lane has another holder."""
+
+    events: list[OutboxEvent]
+    seen: str
+    fenced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingGame:
+    """Where a game stands whose lane was just taken: its events from first_seq to last_seq wait."""
+
+    game_id: UUID | None
+    lane: int
+    first_seq: int | None
+    last_seq: int | None
+    oldest_id: int
+    sent_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an event: delivered, dead or expired.
+
+    Attributes:
+        after_seq: what its message said was sent before it.
+        reason, last_answer: of a dead letter.
+    """
+
+    event: OutboxEvent
+    epoch: int
+    outcome: str
+    attempts: int
+    after_seq: int | None
+    timetokens: Mapping[str, int]
+    reason: str | None = None
+    last_answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A publish that failed; durations in milliseconds."""
+
+    event: OutboxEvent
+    channel: str
+    attempt: int
+    verdict: str
+    reason: str
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a relay sees of everything else; `now` is the database's clock in seconds since the epoch."""
+
+    now: float
+    flags: Mapping[str, tuple[bool, float | None]]
+    circuit: Circuit
+    others: list[Mapping[str, float]] = field(default_factory=list)
+
+
+async def enter_lease(session: Session, *, idle: float) -> None:
+    """Make the session a lease: silent for `idle` seconds, the server ends it and frees its lanes."""
+    await session.execute(query("relay.enter"), {"idle_ms": round(idle * 1000)})
+
+
+async def enter_reader(session: Session) -> None:
+    """Make the session a reader: plans kept, changed flags heard of."""
+    await session.execute(query("relay.keep_plans"))
+    await session.execute(query("relay.listen"))
+
+
+async def try_lanes(session: Session, lanes: Collection[int]) -> list[int]:
+    """Lock what is free of `lanes`; also the ping, with none."""
+    cursor = await session.execute(query("relay.try_lanes"), {"lanes": list(lanes)}, prepare=True)
+    return [lane for lane, got in await cursor.fetchall() if got]
+
+
+async def take_lanes(session: Session, lanes: Collection[int], shift_id: UUID) -> list[TakenLane]:
+    """Begin a new epoch of lanes whose locks this session holds."""
+    async with session.cursor(row_factory=class_row(TakenLane)) as cursor:
+        await cursor.execute(query("relay.take_lanes"), {"lanes": list(lanes), "shift_id": shift_id})
+        return await cursor.fetchall()
+
+
+async def save_lanes(
+    session: Session, epochs: Mapping[int, int], cursor: str, waiting_from: Mapping[int, int]
+) -> None:
+    """Save how far these lanes have come; those without `waiting_from` have nothing waiting."""
+    await session.execute(
+        query("relay.save_lanes"),
+        {
+            "lanes": list(epochs),
+            "epochs": list(epochs.values()),
+            "cursor": cursor,
+            "waiting_from": [waiting_from.get(lane) for lane in epochs],
+        },
+        prepare=True,
+    )
+
+
+async def leave_lanes(session: Session, epochs: Mapping[int, int]) -> None:
+    """Give lanes back: their rows first, then their locks."""
+    lanes = {"lanes": list(epochs), "epochs": list(epochs.values())}
+    await session.execute(query("relay.leave_lanes"), lanes)
+    await session.execute(query("relay.unlock_lanes"), {"lanes": list(epochs)})
+
+
+async def sequence(
+    session: Session,
+    epochs: Mapping[int, int],
+    cursor: str | None,
+    *,
+    limit: int,
+    backlog: bool = False,
+    after_id: int = 0,
+    target: str | None = None,
+) -> Sequenced:
+    """Number up to `limit` events of these lanes that `cursor` did not see, and say what this pass saw.
+
+    With `backlog`: those above `after_id` that `target` sees. A pass that found `limit` has not found all.
+    """
+    async with session.cursor(row_factory=dict_row) as rows:
+        await rows.execute(
+            query("relay.sequence"),
+            {
+                "lanes": list(epochs),
+                "epochs": list(epochs.values()),
+                "cursor": cursor,
+                "limit": limit,
+                "backlog": backlog,
+                "after_id": after_id,
+                "target": target,
+            },
+            prepare=True,
+        )
+        found = await rows.fetchall()
+    seen, written = str(found[0]["seen"]), int(found[0]["written"])
+    events = [_event(row) for row in found if row["id"] is not None]
+    return Sequenced(events, seen, fenced=written != len(events))
+
+
+def _event(row: dict[str, Any]) -> OutboxEvent:
+    row.pop("seen", None)
+    row.pop("written", None)
+    return OutboxEvent(**row)
+
+
+async def waiting(
+    session: Session, lanes: Collection[int], cursor: str | None, waiting_from: int | None
+) -> list[WaitingGame]:
+    """Games with waiting events in lanes whose rows said `cursor` and `waiting_from`."""
+    async with session.cursor(row_factory=class_row(WaitingGame)) as rows:
+        await rows.execute(
+            query("relay.waiting"), {"lanes": list(lanes), "cursor": cursor, "waiting_from": waiting_from}
+        )
+        return await rows.fetchall()
+
+
+async def load(
+    session: Session, games: Mapping[UUID, int], outbox_ids: Sequence[int], *, each: int
+) -> list[OutboxEvent]:
+    """Up to `each` next events of games, from the given `seq`; and events of no game by their id."""
+    async with session.cursor(row_factory=class_row(OutboxEvent)) as rows:
+        await rows.execute(
+            query("relay.load"),
+            {
+                "game_ids": list(games),
+                "from_seqs": list(games.values()),
+                "outbox_ids": list(outbox_ids),
+                "each": each,
+            },
+            prepare=True,
+        )
+        return await rows.fetchall()
+
+
+async def acknowledge(session: Session, outcomes: Sequence[Outcome], shift_id: UUID) -> bool:
+    """Record what became of events; False: a lane has another holder by now and not all was recorded."""
+    cursor = await session.execute(
+        query("relay.acknowledge"),
+        {
+            "shift_id": shift_id,
+            "outbox_ids": [each.event.id for each in outcomes],
+            "event_ids": [each.event.event_id for each in outcomes],
+            "game_ids": [each.event.game_id for each in outcomes],
+            "lanes": [each.event.lane for each in outcomes],
+            "epochs": [each.epoch for each in outcomes],
+            "seqs": [each.event.seq for each in outcomes],
+            "outcomes": [each.outcome for each in outcomes],
+            "attempts": [each.attempts for each in outcomes],
+            "afters": [each.after_seq for each in outcomes],
+            "timetokens": [Jsonb(dict(each.timetokens)) for each in outcomes],
+            "occurred_ats": [each.event.occurred_at for each in outcomes],
+            "reasons": [each.reason for each in outcomes],
+            "answers": [each.last_answer for each in outcomes],
+        },
+        prepare=True,
+    )
+    row = await cursor.fetchone()
+    return row is not None and row[0] == len(outcomes)
+
+
+async def record_attempts(session: Session, attempts: Sequence[Attempt], shift_id: UUID) -> None:
+    """Record publishes that failed."""
+    await session.execute(
+        query("relay.record_attempts"),
+        {
+            "shift_id": shift_id,
+            "outbox_ids": [each.event.id for each in attempts],
+            "event_ids": [each.event.event_id for each in attempts],
+            "game_ids": [each.event.game_id for each in attempts],
+            "channels": [each.channel for each in attempts],
+            "attempts": [each.attempt for each in attempts],
+            "verdicts": [each.verdict for each in attempts],
+            "reasons": [each.reason for each in attempts],
+            "durations": [each.duration_ms for each in attempts],
+            "occurred_ats": [each.event.occurred_at for each in attempts],
+        },
+        prepare=True,
+    )
+
+
+async def look(session: Session, shift_id: UUID, *, fresh: timedelta) -> World:
+    """Flags, circuit, the reports of other relays whose heartbeat is `fresh`, the time."""
+    async with session.cursor(row_factory=dict_row) as rows:
+        await rows.execute(query("relay.look"), {"shift_id": shift_id, "fresh": fresh}, prepare=True)
+        row = await rows.fetchone()
+    if row is None:
+        raise LookupError("orchestration.circuit has lost its row: insert ('default') again")
+    holder = None if row["probe_holder"] is None else str(row["probe_holder"])
+    circuit = Circuit(State(row["state"]), row["since"], row["epoch"], row["reason"], holder, row["probe_at"])
+    flags = {name: (bool(on), value) for name, (on, value) in (row["flags"] or {}).items()}
+    return World(float(row["now"]), flags, circuit, row["others"])
+
+
+async def change_circuit(session: Session, changed: Circuit) -> bool:
+    """Make the change, unless somebody was faster."""
+    cursor = await session.execute(
+        query("relay.change_circuit"),
+        {
+            "state": changed.state,
+            "reason": changed.reason,
+            "since": changed.since,
+            "epoch": changed.epoch,
+            "probe_holder": changed.probe_holder,
+            "probe_at": changed.probe_at,
+        },
+    )
+    return await cursor.fetchone() is not None
+
+
+async def timer_syncs(
+    session: Session, game_ids: Collection[UUID] = (), lanes: Collection[int] = ()
+) -> list[tuple[UUID, Mapping[str, object]]]:
+    """Fresh time syncs of these games and of all running games in these lanes."""
+    cursor = await session.execute(
+        query("relay.timer_syncs"), {"game_ids": list(game_ids), "lanes": list(lanes)}, prepare=True
+    )
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def overdue(session: Session, *, by: float) -> int:
+    """Events of the last hour that occurred more than `by` seconds ago and have no outcome."""
+    cursor = await session.execute(query("relay.overdue"), {"by": timedelta(seconds=by)})
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0

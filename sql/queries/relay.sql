@@ -1,0 +1,228 @@
+-- The relay's statements. Those on the lease session keep one plan each (see database/relay.py): partitions are met by
+-- index, whatever the statistics of a table that grows from empty every day say.
+
+-- name: enter
+select set_config('idle_session_timeout', %(idle_ms)s::text, false),
+       set_config('idle_in_transaction_session_timeout', %(idle_ms)s::text, false),
+       set_config('plan_cache_mode', 'force_generic_plan', false),
+       set_config('enable_seqscan', 'off', false),
+       set_config('jit', 'off', false)
+
+-- name: keep_plans
+select set_config('plan_cache_mode', 'force_generic_plan', false),
+       set_config('enable_seqscan', 'off', false),
+       set_config('jit', 'off', false)
+
+-- name: listen
+listen orchestration_flags
+
+-- name: try_lanes
+-- Also the ping of the lease session, with no lanes to try.
+select l.lane, pg_try_advisory_lock(orchestration.lock_class(), orchestration.lane_lock(l.lane)) as got
+from unnest(%(lanes)s::smallint[]) as l (lane)
+
+-- name: take_lanes
+-- A statement of its own after try_lanes: it must see all that the former holder committed.
+update orchestration.lanes l
+set epoch = l.epoch + 1, holder = %(shift_id)s, taken_at = clock_timestamp()
+where l.lane = any (%(lanes)s::smallint[])
+returning l.lane, l.epoch, l.cursor::text as cursor, l.waiting_from
+
+-- name: save_lanes
+-- Not again what stands there already: an idle relay writes nothing.
+update orchestration.lanes l
+set cursor = %(cursor)s::pg_snapshot, cursor_at = clock_timestamp(), waiting_from = w.waiting_from
+from unnest(%(lanes)s::smallint[], %(epochs)s::bigint[], %(waiting_from)s::bigint[]) as w (lane, epoch, waiting_from)
+where l.lane = w.lane and l.epoch = w.epoch
+  and (l.cursor::text is distinct from %(cursor)s::text or l.waiting_from is distinct from w.waiting_from)
+
+-- name: leave_lanes
+with left_now as (
+    update orchestration.lanes l
+    set holder = null
+    from unnest(%(lanes)s::smallint[], %(epochs)s::bigint[]) as h (lane, epoch)
+    where l.lane = h.lane and l.epoch = h.epoch
+    returning l.lane
+)
+select count(*) from left_now
+
+-- name: unlock_lanes
+select pg_advisory_unlock(orchestration.lock_class(), orchestration.lane_lock(l.lane))
+from unnest(%(lanes)s::smallint[]) as l (lane)
+
+-- name: sequence
+-- Events that the last pass could not see, in the order of their ids, with the snapshot this pass saw. What a snapshot
+-- does not see is exactly: transactions from its xmax on, and those it lists as running. Their number does not grow
+-- while an old transaction stays open. With backlog: slices by id, up to a snapshot taken when the first was too small.
+with fresh as materialized (
+    select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+    from orchestration.outbox o
+    where not %(backlog)s and o.txid >= pg_snapshot_xmax(%(cursor)s::pg_snapshot)
+      and o.lane = any (%(lanes)s::smallint[])
+    union all
+    select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+    from orchestration.outbox o
+    where not %(backlog)s and o.txid = any (array(select pg_snapshot_xip(%(cursor)s::pg_snapshot)))
+      and o.lane = any (%(lanes)s::smallint[])
+    union all
+    (select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+     from orchestration.outbox o
+     where %(backlog)s and o.id > %(after_id)s and o.lane = any (%(lanes)s::smallint[])
+       and not coalesce(pg_visible_in_snapshot(o.txid, %(cursor)s::pg_snapshot), false)
+       and pg_visible_in_snapshot(o.txid, %(target)s::pg_snapshot)
+       and not exists (select from orchestration.sequenced s
+                       where s.outbox_id = o.id and s.occurred_at = o.occurred_at)
+     order by o.id
+     limit %(limit)s)
+), chosen as materialized (
+    select f.*
+    from fresh f
+    where not exists (select from orchestration.sequenced s where s.outbox_id = f.id and s.occurred_at = f.occurred_at)
+    order by f.id
+    limit %(limit)s
+), games as materialized (
+    select g.game_id,
+           coalesce((select max(s.seq) from orchestration.sequenced s where s.game_id = g.game_id), l.seq, 0) as last_seq,
+           coalesce((select max(c.seq) from orchestration.outcomes c
+                     where c.game_id = g.game_id and c.outcome = 'delivered'), l.seq, 0) as sent_seq
+    from (select distinct c.game_id from chosen c where c.game_id is not null) g
+    left join orchestration.last_seqs l on l.game_id = g.game_id
+), numbered as materialized (
+    select c.*, g.sent_seq,
+           g.last_seq + row_number() over (partition by c.game_id order by c.id) as seq
+    from chosen c left join games g on g.game_id = c.game_id
+), written as (
+    insert into orchestration.sequenced (outbox_id, event_id, game_id, lane, seq, epoch, occurred_at)
+    select n.id, n.event_id, n.game_id, n.lane, n.seq, h.epoch, n.occurred_at
+    from numbered n
+    join unnest(%(lanes)s::smallint[], %(epochs)s::bigint[]) as h (lane, epoch) on h.lane = n.lane
+    join orchestration.lanes l on l.lane = h.lane and l.epoch = h.epoch
+    returning outbox_id
+)
+select pg_current_snapshot()::text as seen, (select count(*) from written) as written,
+       n.id, n.event_id, n.game_id, n.lane, n.seq, n.sent_seq, n.type, n.user_id, n.data, n.channels, n.request_id,
+       n.occurred_at
+from (values (1)) as one (row) left join numbered n on true
+order by n.id
+
+-- name: waiting
+-- Where the waiting events of lanes just taken stand, game by game (an event of no game by itself).
+with candidates as materialized (
+    select o.id, o.occurred_at
+    from orchestration.outbox o
+    where %(cursor)s::pg_snapshot is not null and o.txid >= pg_snapshot_xmax(%(cursor)s::pg_snapshot)
+      and o.lane = any (%(lanes)s::smallint[])
+    union
+    select o.id, o.occurred_at
+    from orchestration.outbox o
+    where o.txid = any (array(select pg_snapshot_xip(%(cursor)s::pg_snapshot))) and o.lane = any (%(lanes)s::smallint[])
+    union
+    select o.id, o.occurred_at
+    from orchestration.outbox o
+    where o.id >= case when %(cursor)s::pg_snapshot is null then 0 else %(waiting_from)s::bigint end
+      and o.lane = any (%(lanes)s::smallint[])
+), waiting as (
+    select s.game_id, s.lane, s.seq, s.outbox_id, s.occurred_at
+    from candidates k
+    join orchestration.sequenced s on s.outbox_id = k.id and s.occurred_at = k.occurred_at
+    where not exists (select from orchestration.outcomes c
+                      where c.outbox_id = s.outbox_id and c.occurred_at = s.occurred_at)
+)
+select w.game_id, min(w.lane) as lane, min(w.seq) as first_seq, max(w.seq) as last_seq, min(w.outbox_id) as oldest_id,
+       coalesce((select max(c.seq) from orchestration.outcomes c
+                 where c.game_id = w.game_id and c.outcome = 'delivered'),
+                (select l.seq from orchestration.last_seqs l where l.game_id = w.game_id), 0) as sent_seq
+from waiting w
+group by w.game_id, case when w.game_id is null then w.outbox_id end
+
+-- name: load
+-- The next events of games, by their place; and events of no game by their id.
+select o.id, o.event_id, o.game_id, o.lane, s.seq, 0::bigint as sent_seq, o.type, o.user_id, o.data, o.channels,
+       o.request_id, o.occurred_at
+from unnest(%(game_ids)s::uuid[], %(from_seqs)s::bigint[]) as g (game_id, from_seq)
+cross join lateral (
+    select n.seq, n.outbox_id, n.occurred_at
+    from orchestration.sequenced n
+    where n.game_id = g.game_id and n.seq >= g.from_seq
+    order by n.seq
+    limit %(each)s
+) s
+join orchestration.outbox o on o.id = s.outbox_id and o.occurred_at = s.occurred_at
+union all
+select o.id, o.event_id, o.game_id, o.lane, null, 0, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+from orchestration.outbox o
+where o.id = any (%(outbox_ids)s::bigint[])
+
+-- name: acknowledge
+-- What became of events, with what was tried in vain; for lanes still held in the epoch they were sent in.
+with done as materialized (
+    select d.*
+    from unnest(%(outbox_ids)s::bigint[], %(event_ids)s::uuid[], %(game_ids)s::uuid[], %(lanes)s::smallint[],
+                %(epochs)s::bigint[], %(seqs)s::bigint[], %(outcomes)s::text[], %(attempts)s::smallint[],
+                %(afters)s::bigint[], %(timetokens)s::jsonb[], %(occurred_ats)s::timestamptz[], %(reasons)s::text[],
+                %(answers)s::text[])
+         as d (outbox_id, event_id, game_id, lane, epoch, seq, outcome, attempts, after_seq, timetokens, occurred_at,
+               reason, last_answer)
+    join orchestration.lanes l on l.lane = d.lane and l.epoch = d.epoch
+), written as (
+    insert into orchestration.outcomes
+        (outbox_id, event_id, game_id, lane, seq, outcome, attempts, after_seq, timetokens, shift_id, occurred_at)
+    select d.outbox_id, d.event_id, d.game_id, d.lane, d.seq, d.outcome, d.attempts, d.after_seq, d.timetokens,
+           %(shift_id)s, d.occurred_at
+    from done d
+    returning outbox_id
+), buried as (
+    insert into orchestration.dead_letters
+        (event_id, outbox_id, game_id, seq, type, user_id, data, channels, request_id, occurred_at, reason, last_answer,
+         attempts, timetokens)
+    select o.event_id, o.id, o.game_id, d.seq, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at,
+           d.reason, d.last_answer, d.attempts, d.timetokens
+    from done d
+    join orchestration.outbox o on o.id = d.outbox_id and o.occurred_at = d.occurred_at
+    where d.outcome = 'dead'
+    on conflict (event_id) do nothing
+    returning event_id
+)
+select (select count(*) from written), (select count(*) from buried)
+
+-- name: record_attempts
+insert into orchestration.attempts
+    (outbox_id, event_id, game_id, channel, attempt, verdict, reason, duration_ms, shift_id, occurred_at)
+select a.outbox_id, a.event_id, a.game_id, a.channel, a.attempt, a.verdict, a.reason, a.duration_ms, %(shift_id)s,
+       a.occurred_at
+from unnest(%(outbox_ids)s::bigint[], %(event_ids)s::uuid[], %(game_ids)s::uuid[], %(channels)s::text[],
+            %(attempts)s::smallint[], %(verdicts)s::text[], %(reasons)s::text[], %(durations)s::real[],
+            %(occurred_ats)s::timestamptz[])
+     as a (outbox_id, event_id, game_id, channel, attempt, verdict, reason, duration_ms, occurred_at)
+
+-- name: look
+-- All that a relay must know of the world, in one row: flags, circuit, the other relays, the time.
+select extract(epoch from clock_timestamp())::double precision as now,
+       (select jsonb_object_agg(f.name, jsonb_build_array(f.enabled, f.value)) from orchestration.flags f
+        where f.name in ('pubnub_broadcasting', 'fanout_concurrency', 'publish_rate', 'publish_attempts',
+                         'timer_sync_seconds')) as flags,
+       c.state, c.since, c.epoch, c.reason, c.probe_holder, c.probe_at,
+       coalesce((select jsonb_agg(s.report) from orchestration.shifts s
+                 where s.kind = 'fanout' and s.ended_at is null and s.relieved_by is null
+                   and s.shift_id <> %(shift_id)s
+                   and s.heartbeat_at > clock_timestamp() - %(fresh)s::interval), '[]') as others
+from orchestration.circuit c
+where c.keyset = 'default'
+
+-- name: change_circuit
+-- Only if nobody was faster.
+update orchestration.circuit c
+set state = %(state)s, reason = %(reason)s, since = %(since)s, epoch = %(epoch)s, probe_holder = %(probe_holder)s,
+    probe_at = %(probe_at)s
+where c.keyset = 'default' and c.epoch = %(epoch)s - 1
+returning c.epoch
+
+-- name: timer_syncs
+select s.game_id, s.data from orchestration.timer_syncs(%(game_ids)s::uuid[], %(lanes)s::smallint[]) s
+
+-- name: overdue
+-- Events that should have been sent by now, and nobody has: for the backstop.
+select count(*)
+from orchestration.outbox o
+where o.occurred_at between clock_timestamp() - interval '1 hour' and clock_timestamp() - %(by)s::interval
+  and not exists (select from orchestration.outcomes c where c.outbox_id = o.id and c.occurred_at = o.occurred_at)
