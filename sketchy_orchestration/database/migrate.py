@@ -162,7 +162,10 @@ def migrate_down(
     steps: list[Step] = []
     with _session(url) as connection:
         take_migration_lock(connection, patience)
-        for migration in plan_down(files, applied(connection), target):
+        to_take_back = plan_down(files, applied(connection), target)
+        if to_take_back and discard_reason is not None:
+            log.warning("migration_discards", what=_why_not(connection), reason=discard_reason)
+        for migration in to_take_back:
             step = _run(
                 connection, url, migration, partial(_down, connection, migration, discard_reason), patience
             )
@@ -239,8 +242,6 @@ def _down(connection: psycopg.Connection[Any], migration: Migration, discard_rea
             f"not going down: {'; '.join(reasons)}. Wait until they are done, or discard them with "
             '--discard --reason "..."'
         )
-    if reasons:
-        log.warning("migration_discards", migration=str(migration), what=reasons, reason=discard_reason)
     if migration.number == 1:
         connection.execute(query("migrations.drop_bookkeeping"))
     else:

@@ -151,8 +151,12 @@ begin
 end
 $$;
 
-revoke all on all functions in schema orchestration from public;
-grant execute on function orchestration.is_enrolled(uuid) to public;
+revoke all on function
+    orchestration.act_on_games(text, uuid[], text, text, integer, boolean),
+    orchestration.act_on_game(text, uuid, text, timestamptz, timestamptz, timestamptz),
+    orchestration.write_deadline(uuid, timestamptz), orchestration.retry_set_aside(uuid[], text, text),
+    orchestration.drop_set_aside(uuid, text, text)
+    from public;
 grant execute on function
     orchestration.act_on_games(text, uuid[], text, text, integer, boolean),
     orchestration.retry_set_aside(uuid[], text, text), orchestration.drop_set_aside(uuid, text, text)

@@ -128,8 +128,10 @@ begin
 end
 $$;
 
-revoke all on all functions in schema orchestration from public;
-grant execute on function orchestration.is_enrolled(uuid) to public;
+revoke all on function
+    orchestration.old_partitions(interval), orchestration.detach_day(date), orchestration.drop_detached(),
+    orchestration.forget_games(timestamptz, integer, boolean)
+    from public;
 grant execute on function orchestration.old_partitions(interval), orchestration.detach_day(date),
     orchestration.drop_detached(), orchestration.forget_games(timestamptz, integer, boolean)
     to sketchy_operator;
