@@ -74,7 +74,7 @@ def plan_up(files: list[Migration], rows: list[Applied], target: int | None) -> 
     late = [m for m in files if m.number < last and m.number not in known]
     if late:
         raise MigrationChangedError(
-            f"migration {late[0]} is not applied, but {last:04d} after it is: give it a higher number than that"
+            f"migration {late[0]} is not applied, but {last:04d} after it is: give it a higher number"
         )
     return [m for m in files if last < m.number <= (highest if target is None else target)]
 
