@@ -25,7 +25,7 @@ from rich.live import Live
 
 from sketchy_orchestration.cli.stack_screen import one_line, screen
 from sketchy_orchestration.database.connect import Address, connect_to
-from sketchy_orchestration.database.status import Status, first_transition_since, read_status
+from sketchy_orchestration.database.status import Status, first_transition_after, read_status
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local import processes, stack_state
 from sketchy_orchestration.local.postgres.folders import delete as delete_postgres
@@ -93,10 +93,10 @@ class _Watch:
         self._last = status
         return status
 
-    def first_transition(self, since: datetime) -> datetime | None:
+    def first_transition(self, since: datetime) -> float | None:
         with suppress(psycopg.Error):
             if self._connection is not None:
-                return first_transition_since(self._connection, since)
+                return first_transition_after(self._connection, since)
         return None
 
     def close(self) -> None:
@@ -162,9 +162,9 @@ def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> Non
             while True:
                 stack.watch()
                 status = watch.look()
-                if not told_first and watch.first_transition(stack.started_at) is not None:
+                if not told_first and (seconds := watch.first_transition(stack.started_at)) is not None:
                     told_first = True
-                    tell("first transition")
+                    tell(f"first transition after {seconds:.1f} s")
                 if live is not None:
                     title = f"Sketchy Orchestration, up {datetime.now(UTC) - since}".partition(".")[0]
                     live.update(

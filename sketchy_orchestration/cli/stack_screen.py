@@ -97,7 +97,7 @@ def _shifts(status: Status) -> Text:
 def _parts(parts: Sequence[PartState]) -> Text:
     text = Text()
     for part in parts:
-        text.append("● ", style="green" if part.alive else "red")
+        text.append("●\u00a0", style="green" if part.alive else "red")
         again = f" ×{part.restarts + 1}" if part.restarts else ""
         text.append(f"{part.name}{again}   ")
     return text

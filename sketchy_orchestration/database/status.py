@@ -129,7 +129,14 @@ def _enrolment(flag: dict[str, Any] | None) -> float:
     return float(flag["value"]) if flag and flag["enabled"] else 0.0
 
 
-def first_transition_since(connection: psycopg.Connection[Any], since: datetime) -> datetime | None:
-    """When the first transition after `since` was made (the database's clock)."""
-    row = connection.execute(query("status.first_transition_since"), {"since": since}).fetchone()
+def shifts_at_work(connection: psycopg.Connection[Any]) -> list[Shift]:
+    """The shifts that have sent a heartbeat lately."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = [Shift(**row) for row in cursor.execute(query("status.shifts"))]
+    return [shift for shift in found if shift.alive]
+
+
+def first_transition_after(connection: psycopg.Connection[Any], since: datetime) -> float | None:
+    """Seconds from `since` to the first transition that was not the application's own doing."""
+    row = connection.execute(query("status.first_transition_after"), {"since": since}).fetchone()
     return row[0] if row else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,21 +14,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+import psycopg
 from filelock import FileLock, Timeout
 
 from sketchy_orchestration.database import connect as connecting
 from sketchy_orchestration.database.connect import Address
 from sketchy_orchestration.database.migrate import migrate_up
 from sketchy_orchestration.database.queries import query
+from sketchy_orchestration.database.status import shifts_at_work
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local import application, processes, stack_dagster, stack_state
 from sketchy_orchestration.local.postgres import EmbeddedPostgres
+from sketchy_orchestration.local.stack_keyset import LOCAL_KEYS, keyset_environment, local_environment
 from sketchy_orchestration.local.stack_parts import Part, answers
 from sketchy_orchestration.local.stack_state import StackState
 from sketchy_orchestration.settings import Environment, Settings
 
-LOCAL_KEYS = ("pub-c-local", "sub-c-local")
 _DATABASE = "DATABASE_URL"
+_SHIFT_SECONDS = 20.0
 
 
 class StackError(SketchyError):
@@ -69,6 +73,7 @@ class Stack:
         self._guard: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
         self._secrets: dict[str, str] = {}
+        self._keyset: dict[str, str] | None = None
         self._dagster_ui: str | None = None
         self.started_at = datetime.now(UTC)
         self.parts: list[Part] = []
@@ -77,6 +82,11 @@ class Stack:
     def database_url(self) -> str:
         """Connection of the owner of the schema."""
         return self._environment[_DATABASE]
+
+    @property
+    def owns_database(self) -> bool:
+        """Whether the database is embedded, so that everything in it is ours."""
+        return self._postgres is not None
 
     @property
     def dagster_ui(self) -> str | None:
@@ -109,7 +119,6 @@ class Stack:
         code_server = self._start_code_server()
         self._start_players()
         self._save()
-        code_server.wait()
         self._start_dagster(code_server)
         self._save()
 
@@ -138,6 +147,12 @@ class Stack:
             known = {part.state.pid for part in self.parts} | {self._guard.pid if self._guard else 0}
             if stack_dagster.terminate_runs(self._dagster_ui):
                 processes.wait_until(lambda: not self._runs(known), seconds=8, pause=0.1)
+            # A code server would wait for a run that does not end.
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                for run in self._runs(known):
+                    with suppress(psutil.Error):
+                        run.send_signal(number)
+                processes.wait_until(lambda: not self._runs(known), seconds=2, pause=0.1)
         for name in ("dagster-webserver", "players", "code-server", "pubnub"):
             if name in by_name:
                 by_name[name].stop(hurry=hurry)
@@ -150,15 +165,8 @@ class Stack:
         self._lock = None
 
     def _check(self) -> None:
-        s = self._settings
-        keys = {"PUBNUB_PUBLISH_KEY": s.pubnub_publish_key, "PUBNUB_SUBSCRIBE_KEY": s.pubnub_subscribe_key}
-        missing = [name for name, key in keys.items() if key is None]
-        if len(missing) == 1 or (missing and s.pubnub_origin is not None):
-            raise StackError(
-                f"{' and '.join(missing)} missing: set PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY to use a"
-                " PubNub keyset, or neither of them nor PUBNUB_ORIGIN to use the local PubNub"
-            )
-        if self._options.games and s.environment is Environment.production:
+        self._keyset = keyset_environment(self._settings)
+        if self._options.games and self._settings.environment is Environment.production:
             raise StackError(
                 "ENVIRONMENT is production and --games asks for invented games: leave --games out"
             )
@@ -220,28 +228,12 @@ class Stack:
             processes.stop_after(self._guard, 15)
 
     def _start_pubnub(self) -> Part | None:
-        s = self._settings
-        if s.pubnub_publish_key is not None and s.pubnub_subscribe_key is not None:
-            self._tell(f"PubNub: your keyset, at {s.pubnub_origin or 'the real service'}")
-            self._environment |= {
-                "PUBNUB_PUBLISH_KEY": s.pubnub_publish_key.get_secret_value(),
-                "PUBNUB_SUBSCRIBE_KEY": s.pubnub_subscribe_key.get_secret_value(),
-                "PUBNUB_SSL": str(s.pubnub_ssl).lower(),
-                **({"PUBNUB_ORIGIN": s.pubnub_origin} if s.pubnub_origin else {}),
-                **(
-                    {"PUBNUB_SECRET_KEY": s.pubnub_secret_key.get_secret_value()}
-                    if s.pubnub_secret_key
-                    else {}
-                ),
-            }
+        if self._keyset is not None:
+            self._environment |= self._keyset
+            self._tell(f"PubNub: your keyset, at {self._keyset.get('PUBNUB_ORIGIN', 'the real service')}")
             return None
         publish_key, subscribe_key = LOCAL_KEYS
-        self._environment |= {
-            "PUBNUB_PUBLISH_KEY": publish_key,
-            "PUBNUB_SUBSCRIBE_KEY": subscribe_key,
-            "PUBNUB_SECRET_KEY": self._secrets["PUBNUB_SECRET_KEY"],
-            "PUBNUB_SSL": "false",
-        }
+        self._environment |= local_environment(self._secrets["PUBNUB_SECRET_KEY"])
         part = self._part(
             "pubnub",
             lambda port: [
@@ -304,16 +296,20 @@ class Stack:
             self._tell("players: none (--games N plays some)")
 
     def _start_dagster(self, code_server: Part) -> None:
-        workspace = stack_dagster.write_instance(self.home / "dagster", code_server.port or 0)
+        workspace = self.home / "dagster" / "workspace.yaml"
         daemon = self._part(
             "dagster-daemon",
             lambda _: [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)],
             is_ready=lambda _: stack_dagster.daemon_beats(self.database_url),
             patience=90,
         )
+        # It looks for the code server again and again, so the two load side by side.
         daemon.start()
+        code_server.wait()
         # The first of the two to open a new storage creates its tables; they must not do it both.
         daemon.wait()
+        # The webserver's start takes two seconds of a processor that the first shifts have better use for.
+        processes.wait_until(self._timer_at_work, seconds=_SHIFT_SECONDS, pause=0.2)
         webserver = self._part(
             "dagster-webserver",
             lambda port: [
@@ -328,6 +324,16 @@ class Stack:
         webserver.wait()
         self._dagster_ui = f"http://127.0.0.1:{webserver.port}"
         self._tell(f"Dagster: {self._dagster_ui}")
+
+    def _timer_at_work(self) -> bool:
+        at = Address.of_url(self.database_url)
+        try:
+            with connecting.connect_to(at, application_name="sketchy up") as connection:
+                started = (datetime.now(UTC) - self.started_at).total_seconds()
+                found = shifts_at_work(connection)
+        except (SketchyError, psycopg.Error):
+            return False
+        return any(shift.kind == "timer" and shift.age_seconds < started for shift in found)
 
     def _part(
         self,

@@ -31,6 +31,10 @@ run_coordinator:
   config:
     dequeue_interval_seconds: 1
     max_concurrent_runs: 25
+    tag_concurrency_limits:
+      - {{key: sketchy/role, value: timer_shift, limit: 4}}
+      - {{key: sketchy/role, value: fanout_shift, limit: 4}}
+      - {{key: sketchy/role, value: pass, limit: 4}}
 run_monitoring:
   enabled: true
   start_timeout_seconds: 30

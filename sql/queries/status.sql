@@ -58,5 +58,6 @@ from orchestration.circuit order by keyset
 -- name: flags
 select name, enabled, value::float8 from orchestration.flags order by name
 
--- name: first_transition_since
-select min(at) from orchestration.transitions where at > %(since)s
+-- name: first_transition_after
+select extract(epoch from min(at) - %(since)s)::float8 from orchestration.transitions
+where at > %(since)s and cause <> 'application'

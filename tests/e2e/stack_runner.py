@@ -76,7 +76,7 @@ class RunningStack:
         return self.output.read_text(encoding="utf-8", errors="replace")
 
     def wait_for(self, text: str, *, seconds: float) -> float:
-        """Wait until a line with `text` was printed; the seconds in front of that line."""
+        """Wait until a line with `text` was printed; the last number of seconds in that line."""
 
         def settled() -> bool:
             return text in self.said() or self.process.poll() is not None
@@ -84,7 +84,7 @@ class RunningStack:
         processes.wait_until(settled, seconds=seconds, pause=0.1)
         line = next((line for line in self.said().splitlines() if text in line), None)
         assert line is not None, f"{text!r} was not said within {seconds} s:\n{self.said()}\n{self.logs()}"
-        return float(line.split()[0])
+        return float(re.findall(r"([0-9.]+) s\b", line)[-1])
 
     def logs(self) -> str:
         """The end of each part's log, for a failure's message."""
