@@ -7,9 +7,11 @@ import json
 import logging
 import signal
 import sys
+import time
 from contextlib import nullcontext
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -27,7 +29,10 @@ from sketchy_orchestration.pubnub.keyset import DEFAULT_ORIGIN, Keyset
 from sketchy_orchestration.settings import Settings, settings
 
 _SHOWN = 10
+_NOTE_EVERY_S = 60.0
 _PHASES = ("waiting", "briefing", "drawing", "voting", "results")
+
+log = structlog.get_logger(__name__)
 
 
 class KeysMissingError(SketchyError):
@@ -106,8 +111,11 @@ def play(
         connections=connections,
     )
     wanted.refuse_wrong()
-    # What the SDK complains of comes back as errors and in the summary; on the screen it is in the way.
-    logging.getLogger("pubnub").addHandler(logging.NullHandler())
+    # What libraries complain of comes back as errors and in the summary; on the screen it is in the way.
+    for library in ("pubnub", "psycopg.pool"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
+    # Standard output belongs to the summary.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     handler = LegacyHandler(url, keyset, LegacySettings(every_s=legacy_every))
     with handler if with_legacy else nullcontext():
         report = asyncio.run(_play(wanted, url, keyset, quiet=as_json))
@@ -121,10 +129,13 @@ def play(
 
 async def _play(wanted: Play, url: str, keyset: Keyset, *, quiet: bool) -> Report:
     console = Console(stderr=True)
+    notes = Notes()
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def tell(progress: Progress) -> None:
-            if not quiet:
+            if not console.is_terminal:
+                notes.take(progress)
+            elif not quiet:
                 live.update(_screen(progress, wanted), refresh=True)
 
         crowd = Crowd(wanted, url, keyset, tell)
@@ -132,6 +143,30 @@ async def _play(wanted: Play, url: str, keyset: Keyset, *, quiet: bool) -> Repor
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, crowd.stop)
         return await crowd.run()
+
+
+class Notes:
+    """Lines for a log, where there is no screen: how it stands once a minute, broken promises at once."""
+
+    def __init__(self) -> None:
+        self._told = 0
+        self._next = time.monotonic() + _NOTE_EVERY_S
+
+    def take(self, progress: Progress) -> None:
+        examples = progress.tally.examples
+        for violation in examples[self._told :]:
+            log.warning("promise_broken", kind=violation.kind, game=violation.game_id, what=violation.text)
+        self._told = len(examples)
+        if time.monotonic() >= self._next:
+            self._next += _NOTE_EVERY_S
+            log.info(
+                "playing",
+                in_play=sum(progress.in_play.values()),
+                finished=progress.finished,
+                heard=progress.tally.heard,
+                expected=progress.tally.expected,
+                broken=progress.tally.violations.total(),
+            )
 
 
 def _screen(progress: Progress, wanted: Play) -> Table:

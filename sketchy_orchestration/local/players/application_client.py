@@ -131,12 +131,15 @@ class ApplicationClient:
     async def _patiently(self, name: str, values: Values, role: str | None, user: str | None) -> Done:
         request_id = f"play-{uuid4()}"
         give_up = time.monotonic() + self._patience_s
-        began = self.now()
+        began: float | None = None
         while True:
             try:
-                async with self._session(role, user, request_id) as conn:
-                    cursor = await conn.execute(query(f"play.{name}"), values)
-                    rows = await cursor.fetchall() if cursor.description is not None else []
+                async with self._pool.connection(timeout=self._patience_s) as conn:
+                    # Waiting for one of our few connections is no part of the act.
+                    began = self.now() if began is None else began
+                    async with self._as(conn, role, user, request_id):
+                        cursor = await conn.execute(query(f"play.{name}"), values)
+                        rows = await cursor.fetchall() if cursor.description is not None else []
                 return Done(began, self.now(), request_id, rows)
             except (psycopg.OperationalError, PoolTimeout) as error:
                 # Lost connections and a server that is starting; anything else is the database's no.
@@ -149,24 +152,23 @@ class ApplicationClient:
                 raise StatementFailedError(f"{name}: {_said(error)}") from None
 
     @asynccontextmanager
-    async def _session(
-        self, role: str | None, user: str | None, request_id: str
-    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        async with self._pool.connection(timeout=self._patience_s) as conn:
-            if role is None:
-                yield conn
-                return
-            async with conn.transaction():
-                claims = {"role": role} if user is None else {"role": role, "sub": user}
-                await conn.execute(
-                    query("play.act"),
-                    {
-                        "role": role,
-                        "claims": json.dumps(claims),
-                        "headers": json.dumps({"x-request-id": request_id}, separators=(",", ":")),
-                    },
-                )
-                yield conn
+    async def _as(
+        self, conn: psycopg.AsyncConnection[Any], role: str | None, user: str | None, request_id: str
+    ) -> AsyncIterator[None]:
+        if role is None:
+            yield
+            return
+        async with conn.transaction():
+            claims = {"role": role} if user is None else {"role": role, "sub": user}
+            await conn.execute(
+                query("play.act"),
+                {
+                    "role": role,
+                    "claims": json.dumps(claims),
+                    "headers": json.dumps({"x-request-id": request_id}, separators=(",", ":")),
+                },
+            )
+            yield
 
 
 def _said(error: Exception) -> str:

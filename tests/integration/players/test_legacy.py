@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from sketchy_orchestration.local.application import Shape, install
 from sketchy_orchestration.local.legacy import LegacyHandler, LegacySettings
-from sketchy_orchestration.local.players.crowd import Crowd, Play, WrongPlayError
+from sketchy_orchestration.local.players.crowd import Crowd, Play, Progress, WrongPlayError
 from sketchy_orchestration.local.players.game import Pace
 from sketchy_orchestration.local.players.plan import Habits
 from sketchy_orchestration.pubnub.keyset import Keyset
@@ -63,3 +64,27 @@ async def test_a_stopped_crowd_reports_what_it_has(application_url: str, keyset:
 def test_a_game_the_application_would_not_allow_is_refused(play: Play, message: str) -> None:
     with pytest.raises(WrongPlayError, match=message):
         play.refuse_wrong()
+
+
+async def test_players_survive_the_loss_of_all_their_connections(
+    application_url: str, keyset: Keyset
+) -> None:
+    cut = 0
+
+    def cut_once(progress: Progress) -> None:
+        nonlocal cut
+        if not cut and progress.in_play.get("drawing"):
+            with psycopg.connect(application_url, autocommit=True) as conn:
+                rows = conn.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where datname = current_database() and application_name = 'sketchy play'"
+                ).fetchall()
+            cut = len(rows)
+
+    play = Play(games=6, rate=20, seed=11, pace=Pace(speed=8))
+    with LegacyHandler(application_url, keyset, LegacySettings(every_s=0.2)):
+        crowd = Crowd(play, application_url, keyset, cut_once)
+        report = await crowd.run()
+    assert cut > 0
+    assert report.examples == []
+    assert report.completed == 6
