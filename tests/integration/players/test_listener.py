@@ -96,6 +96,23 @@ async def test_removed_games_are_heard_no_more(keyset: Keyset) -> None:
     await publisher.close()
 
 
+@pytest.mark.parametrize("kind", ["reset-before", "status", "html", "garbage", "truncated"])
+async def test_broken_polls_lose_nothing(keyset: Keyset, local_pubnub: LocalPubNub, kind: str) -> None:
+    notes = Notes()
+    publisher = Publisher(keyset)
+    game = str(uuid4())
+    async with Listener(keyset, notes.hear) as listener:
+        await listener.add([game])
+        await publisher.say(f"game-{game}", 0)
+        await notes.until({f"game-{game}": [0]})
+        local_pubnub.faults.on(kind, operations=["subscribe"], times=2)
+        for number in range(1, 30):
+            await publisher.say(f"game-{game}", number)
+        await notes.until({f"game-{game}": list(range(30))}, seconds=40)
+        assert notes.by_channel[f"game-{game}"] == list(range(30))
+    await publisher.close()
+
+
 async def test_nobody_there_is_said_at_once(unused_tcp_port: int) -> None:
     key = SecretStr("key")
     keyset = Keyset(key, key, origin=f"127.0.0.1:{unused_tcp_port}", ssl=False)
