@@ -56,6 +56,11 @@ def end_shift(connection: Connection[Row], shift_id: UUID, heartbeat: str, reaso
     return connection.execute(query("supervision.end_shift"), values).fetchone() is not None
 
 
+def end_all(connection: Connection[Row], reason: str) -> None:
+    """Ask every shift to leave, by declaring it ended; each does so with its next heartbeat."""
+    connection.execute(query("supervision.end_all"), {"reason": reason})
+
+
 def switch(connection: Connection[Row], name: str) -> Switch | None:
     """The flag of this name; None when there is none."""
     with connection.cursor(row_factory=class_row(Switch)) as cursor:

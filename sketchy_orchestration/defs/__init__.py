@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
+import warnings
 from importlib import import_module
 
 import dagster as dg
+
+# Dagster warns of an argument that nobody but itself passes, whenever it copies a sensor.
+warnings.filterwarnings("ignore", message="Parameter `owners` of initializer `SensorDefinition")
 
 
 def load() -> dg.Definitions:

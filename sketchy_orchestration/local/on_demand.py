@@ -19,8 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 from filelock import FileLock, Timeout
 
+from sketchy_orchestration.database import supervision
+from sketchy_orchestration.database.connect import Address, connect_to
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local import processes, stack_state
 from sketchy_orchestration.local.stack import Stack, StackOptions
@@ -30,7 +33,7 @@ from sketchy_orchestration.settings import settings as own_settings
 
 _START_SECONDS = 50.0
 _LOOK_SECONDS = 1.0
-# Shifts that lose their Dagster leave within a second or two, and do it cleanly only with a database.
+# A shift leaves with its next heartbeat, and cleanly only while there is a database.
 _LINGER_SECONDS = 3.0
 
 
@@ -149,13 +152,23 @@ def main() -> int:
         stack.start()
         while not done.wait(_LOOK_SECONDS) and not _unneeded(home):
             stack.watch()
-        done.wait(_LINGER_SECONDS)
+        if stack.owns_database:
+            _end_shifts(stack.database_url)
+            done.wait(_LINGER_SECONDS)
     except SketchyError as error:
         sys.stderr.write(f"{error.in_one_line()}\n")
         return 1
     finally:
         stack.stop()
     return 0
+
+
+def _end_shifts(database_url: str) -> None:
+    """A code server told to stop waits for its runs, and a shift in one would never end by itself."""
+    with suppress(SketchyError, psycopg.Error):
+        at = Address.of_url(database_url)
+        with connect_to(at, application_name="sketchy services") as connection:
+            supervision.end_all(connection, "stopped")
 
 
 def _wait_for_the_last(home: Path) -> None:

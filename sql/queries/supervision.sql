@@ -17,6 +17,9 @@ set ended_at = clock_timestamp(), end_reason = %(reason)s
 where shift_id = %(shift_id)s and ended_at is null and heartbeat_at::text = %(heartbeat)s
 returning shift_id
 
+-- name: end_all
+update orchestration.shifts set ended_at = clock_timestamp(), end_reason = %(reason)s where ended_at is null
+
 -- name: switch
 select enabled, changed_by, reason from orchestration.flags where name = %(name)s
 

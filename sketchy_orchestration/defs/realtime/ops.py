@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sketchy_orchestration.defs.realtime.assets import materialisation
 from sketchy_orchestration.defs.resources import PostgresResource, PubNubResource
+from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.realtime import passes
 from sketchy_orchestration.realtime.shift import (
     EndReason,
@@ -63,22 +64,23 @@ def _make_passes(
     context.add_output_metadata({name: float(value) for name, value in numbers.items()})
 
 
-@dg.op(retry_policy=RETRY, tags={"sketchy/kind": "timer"})
+# The shifts' ops carry no policy: Dagster would apply it to a cancelled run too, and start the op again.
+@dg.op(tags={"sketchy/kind": "timer"})
 def work_timer_shift(context: dg.OpExecutionContext, postgres: PostgresResource) -> None:
     """Sweeps at every deadline until relieved or stopped. Retries cover the start only."""
-    _work(context, ShiftKind.timer, postgres.settings())
+    _work(context, ShiftKind.timer, postgres.settings)
 
 
-@dg.op(retry_policy=RETRY, tags={"sketchy/kind": "fanout"})
+@dg.op(tags={"sketchy/kind": "fanout"})
 def work_fanout_shift(
     context: dg.OpExecutionContext, postgres: PostgresResource, pubnub: PubNubResource
 ) -> None:
     """Sequences and publishes events until relieved or stopped. Retries cover the start only."""
-    _work(context, ShiftKind.fanout, pubnub.settings(postgres))
+    _work(context, ShiftKind.fanout, lambda: pubnub.settings(postgres))
 
 
-def _work(context: dg.OpExecutionContext, kind: ShiftKind, settings: Settings) -> None:
-    running = start_shift(new_identity(kind, context.run_id), settings)
+def _work(context: dg.OpExecutionContext, kind: ShiftKind, settings: Callable[[], Settings]) -> None:
+    running = _start(context, kind, settings)
     context.log.info(f"{kind} shift {running.identity.shift_id} is at work in process {running.identity.pid}")
     try:
         for report in running.reports():
@@ -88,10 +90,18 @@ def _work(context: dg.OpExecutionContext, kind: ShiftKind, settings: Settings) -
         _leave(context, running)
         raise
     if running.error is not None:
-        # A retry would be a second shift in a run that is known to have had one.
-        raise dg.Failure(f"the {kind} shift failed: {running.error}", allow_retries=False) from running.error
+        raise dg.Failure(f"the {kind} shift failed: {running.error}") from running.error
     context.log.info(f"the {kind} shift left: {running.end_reason}")
     context.add_output_metadata({"end_reason": str(running.end_reason or EndReason.stopped)})
+
+
+def _start(context: dg.OpExecutionContext, kind: ShiftKind, settings: Callable[[], Settings]) -> RunningShift:
+    try:
+        return start_shift(new_identity(kind, context.run_id), settings())
+    except SketchyError as error:
+        context.log.warning(f"the {kind} shift cannot start: {error.in_one_line()}")
+        delay = RETRY.calculate_delay(context.retry_number + 1)
+        raise dg.RetryRequested(max_retries=RETRY.max_retries, seconds_to_wait=delay) from error
 
 
 def _leave(context: dg.OpExecutionContext, running: RunningShift) -> None:
