@@ -22,6 +22,7 @@ class Play:
 
     failures: list[str] = field(default_factory=list)
     waits: list[tuple[float, str]] = field(default_factory=list)
+    noise: list[float] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -32,6 +33,11 @@ class Play:
     def worst(self) -> tuple[float, str]:
         """The longest statement, in seconds, and its text."""
         return max(self.waits, default=(0.0, "none"))
+
+    @property
+    def worst_noise(self) -> float:
+        """The longest statement that touches no table at all, in seconds: what the machine adds by itself."""
+        return max(self.noise, default=0.0)
 
     def more(self, count: int, seconds: float = 20.0) -> None:
         """Returns when `count` further statements have been made."""
@@ -54,7 +60,7 @@ class Play:
 def games_at_play(url: str, threads: int = 3) -> Iterator[Play]:
     """Games are created, played and deleted, a cron sweeps, and somebody takes time over a transaction."""
     play = Play()
-    work = [_players] * threads + [_cron, _lingering]
+    work = [_players] * threads + [_cron, _lingering, _control]
     running = [threading.Thread(target=_until_over, args=(url, play, one), daemon=True) for one in work]
     for thread in running:
         thread.start()
@@ -162,3 +168,10 @@ def _lingering(conn: psycopg.Connection[Any], play: Play) -> None:
         play.timed(conn, "insert into public.games (prompt) values ('a long thought')")
         play.over.wait(0.12)
     play.over.wait(0.08)
+
+
+def _control(conn: psycopg.Connection[Any], play: Play) -> None:
+    began = time.perf_counter()
+    conn.execute("select count(*) from generate_series(1, 1000)")
+    play.noise.append(time.perf_counter() - began)
+    play.over.wait(0.005)

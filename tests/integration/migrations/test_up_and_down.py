@@ -51,10 +51,10 @@ def test_nobody_notices(postgres: RunningPostgres, make_database: MakeDatabase, 
     assert schema_dump(postgres, url) == before
     assert len(steps) == 4 * len(load_migrations())
     worst, text = play.worst
-    noise = control.worst[0]
+    noise = max(control.worst[0], play.worst_noise)
     seen, tries = max(s.worst_wait for s in steps), max(s.tries for s in steps)
     print(  # noqa: T201  the figures belong to the test's report
-        f"{shape}: {play.statements} statements, worst {worst * 1000:.0f} ms (alone {noise * 1000:.0f} ms),"
+        f"{shape}: {play.statements} statements, worst {worst * 1000:.0f} ms (the machine {noise * 1000:.0f} ms),"
         f" locks at most {seen * 1000:.0f} ms, {tries} tries: {text[:60]}"
     )
     assert worst <= MOST_WAIT + 2 * noise, text
