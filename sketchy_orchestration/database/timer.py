@@ -19,6 +19,7 @@ class Swept:
     """One sweep: how many games were due, moved on, given grace, locked by somebody, set aside.
 
     Attributes:
+        more: the batch was full, or could not be finished in one transaction: sweep again at once.
         lateness_ms: one value per deadline met, measured just before the commit.
         next_in: seconds until the next deadline on the database's clock; None when there is none.
         seen: the snapshot of this sweep, for the next one's look for games that ended drawing early.
@@ -30,6 +31,7 @@ class Swept:
     locked: int
     set_aside: int
     switched_off: bool
+    more: bool
     lateness_ms: list[float]
     next_in: float | None
     seen: str

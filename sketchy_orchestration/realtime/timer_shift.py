@@ -127,8 +127,12 @@ class TimerShift:
             took = time.monotonic() - now
             self._next_whole_look = now + decide.whole_look_pause(took if not swept.moved else 0.0)
         self._locked_passes = self._locked_passes + 1 if swept.locked else 0
-        full = swept.due >= LIMIT and swept.moved + swept.extended > 0
-        found = decide.Pass(full, swept.locked, swept.switched_off, swept.next_in)
+        found = decide.Pass(
+            swept.more and swept.moved + swept.extended + swept.set_aside > 0,
+            swept.locked,
+            swept.switched_off,
+            swept.next_in,
+        )
         return decide.sleep_after(found, rank=self._rank, locked_passes=self._locked_passes)
 
     def _hear(self) -> None:

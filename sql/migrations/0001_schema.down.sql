@@ -1,3 +1,4 @@
+drop function orchestration.wait_at_most(integer);
 drop function orchestration.request_id();
 drop function orchestration.iso(timestamptz);
 drop function orchestration.lock_class();

@@ -53,6 +53,22 @@ begin
 end
 $$;
 
+-- A wait that outlasts the caller's statement_timeout would cancel the caller's statement, and no handler for OTHERS
+-- catches that: so no lock is waited for longer than a quarter of what is left of it. For functions with a lock_timeout
+-- of their own: what is set here lasts until they return.
+create function orchestration.wait_at_most(p_milliseconds integer) returns void
+    language plpgsql volatile set search_path = ''
+as $$
+declare
+    v_limit double precision := extract(epoch from current_setting('statement_timeout')::interval) * 1000;
+    v_spent double precision := extract(epoch from clock_timestamp() - statement_timestamp()) * 1000;
+begin
+    if v_limit > 0 and v_limit - v_spent < 4 * p_milliseconds then
+        perform set_config('lock_timeout', greatest(1, (v_limit - v_spent) / 4)::integer::text, true);
+    end if;
+end
+$$;
+
 revoke all on all functions in schema orchestration from public;
 grant execute on function orchestration.lock_class(), orchestration.iso(timestamptz), orchestration.request_id()
     to sketchy_timer, sketchy_relay, sketchy_gateway, sketchy_operator;

@@ -17,8 +17,11 @@ create table orchestration.live_games (
     deadline timestamptz,
     paused boolean not null default false,
     paused_at timestamptz,
+    graced boolean not null default false,
     check (paused = (paused_at is not null))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+comment on column orchestration.live_games.graced is
+    'Drawing had its grace period, whatever has become of the application''s row drawing_grace_<id>';
 create index live_games_deadline_idx on orchestration.live_games (deadline) where not paused;
 
 -- A game that could not be moved: tried again at retry_at, in nobody's way until then.
@@ -30,6 +33,7 @@ create table orchestration.set_aside (
     sqlstate text not null,
     error text not null
 );
+create index set_aside_retry_idx on orchestration.set_aside (retry_at);
 
 create table orchestration.transitions (
     id bigint generated always as identity primary key,
@@ -78,9 +82,14 @@ create index operator_actions_game_idx on orchestration.operator_actions (game_i
 -- Does this system handle the game? The one function of ours that anybody may ask: the application's own
 -- functions ask it, as whoever calls them.
 create function orchestration.is_enrolled(p_game_id uuid) returns boolean
-    language sql stable parallel safe security definer set search_path = ''
+    language plpgsql stable security definer set search_path = '' set lock_timeout = '50ms'
+as $$
+begin
+    perform orchestration.wait_at_most(50);
     return exists (select from orchestration.enrolments e
                    where e.game_id = p_game_id and e.handler = 'orchestration');
+end
+$$;
 
 grant usage on schema orchestration to public;
 grant select on orchestration.enrolments, orchestration.live_games, orchestration.set_aside,

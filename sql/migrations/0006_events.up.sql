@@ -138,7 +138,8 @@ begin
            orchestration.request_id()
     from unnest(p_changes) c where c.from_phase <> c.to_phase;
 
-    update orchestration.live_games l set phase = c.to_phase, deadline = c.next_deadline
+    update orchestration.live_games l
+    set phase = c.to_phase, deadline = c.next_deadline, graced = l.graced and c.to_phase = 'drawing'
     from unnest(p_changes) c
     where l.game_id = c.game_id and c.to_phase not in ('completed', 'cancelled');
 
@@ -167,6 +168,13 @@ begin
     ) e
     where (c.change).handler = 'orchestration'
     order by c.n, e.k;
+
+    -- Deadlines lie 15 s and more away; only one set nearer must wake a sleeping sweeper.
+    if current_setting('orchestration.cause', true) is distinct from 'sweep'
+       and exists (select from unnest(p_changes) c
+                   where c.handler = 'orchestration' and c.next_deadline < c.at + interval '1500 ms') then
+        perform pg_notify('orchestration_deadline', '');
+    end if;
 end
 $$;
 
@@ -177,6 +185,7 @@ create function orchestration.record_trigger_failure(
     language plpgsql volatile security definer set search_path = '' set lock_timeout = '20ms'
 as $$
 begin
+    perform orchestration.wait_at_most(20);
     insert into orchestration.trigger_failures (trigger_name, game_ids, sqlstate, error)
     values (p_trigger, p_game_ids, p_sqlstate, p_error);
 exception when others then

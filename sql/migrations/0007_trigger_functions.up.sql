@@ -9,6 +9,7 @@ declare
     v_handler text;
 begin
     begin
+        perform orchestration.wait_at_most(50);
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
@@ -33,61 +34,61 @@ end
 $$;
 
 create function orchestration.on_games_updated() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
 as $$
 declare
     v_cause text := nullif(current_setting('orchestration.cause', true), '');
     v_now timestamptz := clock_timestamp();
-    v_changes orchestration.game_change[];
+    v_swept_at timestamptz;  -- the moment a sweep decided by
     v_ids uuid[];
 begin
     begin
+        perform orchestration.wait_at_most(50);
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
         select array_agg(n.id) into v_ids from new_rows n;
-        select array_agg(row(c.game_id, c.from_phase, c.to_phase, c.deadline, c.next_deadline, v_now, c.cause,
-                             c.rebased, c.handler, c.game)::orchestration.game_change order by c.deadline, c.game_id)
-        into v_changes
+        if v_ids is null then
+            return null;
+        end if;
+        if v_cause = 'sweep' then
+            v_swept_at := current_setting('orchestration.swept_at')::timestamptz;
+        end if;
+        -- No variable has a type of ours: that would be looked up before this block begins.
+        perform orchestration.record_changes(array_agg(
+            row(c.game_id, c.from_phase, c.to_phase, c.deadline, c.next_deadline, v_now, c.cause, c.rebased, c.handler,
+                c.game)::orchestration.game_change order by c.deadline, c.game_id))
         from (
             select g.game_id, g.from_phase, g.to_phase, g.deadline, g.rebased, g.handler, g.game, g.live,
                    case when g.from_phase = g.to_phase and not orchestration.has_deadline_column(g.game)
                              and g.to_phase <> 'waiting'
                         then g.deadline
-                        else orchestration.deadline_of(g.game, case when v_cause = 'sweep' and not g.rebased
-                                                                    then g.deadline else v_now end)
+                        else orchestration.deadline_of(
+                            g.game, case when g.deadline <= v_swept_at and not g.rebased then g.deadline
+                                         else coalesce(v_swept_at, orchestration.phase_began(g.game), v_now) end)
                    end as next_deadline,
                    case when v_cause is null then 'application'
                         when v_cause <> 'sweep' then v_cause
                         when g.to_phase = 'cancelled' then 'lobby_expired'
-                        when g.deadline <= v_now then 'timer'
+                        when g.deadline <= v_swept_at then 'timer'
                         else 'all_submitted' end as cause
             from (
-                select (z.n).id as game_id, (z.o).status::text as from_phase, (z.n).status::text as to_phase,
-                       l.deadline, l.game_id is not null as live, coalesce(e.handler, 'legacy') as handler,
-                       coalesce(v_cause = 'sweep' and v_now - l.deadline > interval '1 second', false) as rebased,
-                       to_jsonb(z.n) as game
-                -- Both tables hold the rows in the same order; a join would be planned for one row and kept for 500.
-                from (select unnest(array(select row(o.*)::public.games from old_rows o)) as o,
-                             unnest(array(select row(n.*)::public.games from new_rows n)) as n) z
-                left join orchestration.enrolments e on e.game_id = (z.n).id
-                left join orchestration.live_games l on l.game_id = (z.n).id
-                where (z.n).id = (z.o).id and z.o is distinct from z.n
-                offset 0  -- keeps each row's jsonb from being built again for every use
+                select n.id as game_id, o.status::text as from_phase, n.status::text as to_phase,
+                       l.game_id is not null as live, coalesce(e.handler, 'legacy') as handler,
+                       case when l.game_id is not null then l.deadline
+                            else orchestration.deadline_of(to_jsonb(o), orchestration.phase_began(to_jsonb(o)))
+                       end as deadline,
+                       coalesce(v_swept_at - l.deadline > interval '1 second', false) as rebased,
+                       to_jsonb(n) as game
+                from old_rows o
+                join new_rows n on n.id = o.id
+                left join orchestration.enrolments e on e.game_id = n.id
+                left join orchestration.live_games l on l.game_id = n.id
+                where l.game_id is not null or o.status <> n.status
             ) g
-            offset 0
         ) c
-        where c.from_phase <> c.to_phase or (c.live and c.next_deadline is distinct from c.deadline);
-        if v_changes is null then
-            return null;
-        end if;
-        perform orchestration.record_changes(v_changes);
-        -- Deadlines lie 15 s and more away; only one set nearer must wake a sleeping sweeper.
-        if v_cause is distinct from 'sweep'
-           and exists (select from unnest(v_changes) c
-                       where c.handler = 'orchestration' and c.next_deadline < v_now + interval '1500 ms') then
-            perform pg_notify('orchestration_deadline', '');
-        end if;
+        where c.from_phase <> c.to_phase or (c.live and c.next_deadline is distinct from c.deadline)
+        having count(*) > 0;
     exception when others then
         if v_cause = 'sweep' then
             raise;  -- the sweep itself must not move a game silently: it sets the game aside
@@ -107,6 +108,10 @@ create function orchestration.on_game_deleted() returns trigger
 as $$
 begin
     begin
+        perform orchestration.wait_at_most(50);
+        if not orchestration.flag_on('triggers') then
+            return null;
+        end if;
         delete from orchestration.live_games l where l.game_id = old.id;
     exception when others then
         begin
@@ -145,6 +150,7 @@ begin
         return null;  -- placements and counts are told with game_completed
     end if;
     begin
+        perform orchestration.wait_at_most(50);
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
@@ -208,6 +214,7 @@ begin
         return null;  -- placements and counts are told with game_completed
     end if;
     begin
+        perform orchestration.wait_at_most(50);
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
@@ -245,6 +252,7 @@ declare
     v_ids uuid[];
 begin
     begin
+        perform orchestration.wait_at_most(50);
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
@@ -313,17 +321,19 @@ as $$
 $$;
 
 -- An in-database sweep of the application runs under the application_name orchestration.legacy_sweep (see 0012): what
--- it would do to an enrolled game does not happen.
+-- it would write about an enrolled game does not happen.
 create function orchestration.keep_from_legacy() returns trigger
-    language plpgsql security definer set search_path = ''
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
 as $$
+declare
+    v_row jsonb := to_jsonb(case when tg_op = 'DELETE' then old else new end);
 begin
-    if orchestration.is_enrolled(old.id) then
+    if orchestration.is_enrolled((v_row ->> case when tg_table_name = 'games' then 'id' else 'game_id' end)::uuid) then
         return null;
     end if;
-    return new;
+    return case when tg_op = 'DELETE' then old else new end;
 exception when others then
-    return new;
+    return case when tg_op = 'DELETE' then old else new end;
 end
 $$;
 

@@ -8,3 +8,6 @@ create trigger orchestration_updated after update on public.game_participants
 create trigger orchestration_deleted after delete on public.game_participants
     referencing old table as old_rows
     for each statement execute function orchestration.on_participants_changed();
+create trigger "00_orchestration_keep" before update on public.game_participants
+    for each row when (current_setting('application_name') = 'orchestration.legacy_sweep')
+    execute function orchestration.keep_from_legacy();

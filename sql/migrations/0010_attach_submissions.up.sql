@@ -5,3 +5,6 @@ create trigger orchestration_inserted after insert on public.submissions
 create trigger orchestration_updated after update on public.submissions
     referencing old table as old_rows new table as new_rows
     for each statement execute function orchestration.on_submissions_changed();
+create trigger "00_orchestration_keep" before update on public.submissions
+    for each row when (current_setting('application_name') = 'orchestration.legacy_sweep')
+    execute function orchestration.keep_from_legacy();

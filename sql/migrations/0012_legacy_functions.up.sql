@@ -10,16 +10,38 @@ comment on column orchestration.replaced_functions.replacement_body is
     'What we put there; when the application has put something else there since, we leave it alone';
 
 -- Puts a guard in front of a PL/pgSQL body: the whole body is a block, and a block may stand inside another.
--- Lines of the form "#option ..." must stay first.
-create function orchestration.guarded_body(p_body text, p_guard text) returns text
+-- Lines of the form "#option ..." must stay first. A guard that fails, because our schema is gone, guards
+-- nothing.
+create function orchestration.guarded_body(p_body text, p_guard text, p_go_on_when text default 'others') returns text
     language plpgsql immutable strict set search_path = ''
 as $$
 declare
     v_options text := coalesce(substring(p_body from '^\s*((?:#[^\n]*\n\s*)+)'), '');
     v_block text := rtrim(substr(p_body, length(substring(p_body from '^\s*(?:#[^\n]*\n\s*)*')) + 1), E' \t\r\n');
 begin
-    return E'\n' || v_options || E'begin\n    ' || p_guard || E'\n' || v_block
-        || case when right(v_block, 1) = ';' then '' else ';' end || E'\nend\n';
+    return E'\n' || v_options || E'begin\n    begin ' || p_guard || E' exception when ' || p_go_on_when
+        || E' then null; end;\n' || v_block
+        -- A comment may stand behind the last semicolon, or behind an end that has none.
+        || E'\n' || case when v_block ~ ';\s*(--[^\n]*\s*)*$' then '' else ';' end || E'\nend\n';
+end
+$$;
+
+-- The list without enrolled games, from a copy of the application's own; when our schema is gone, the list as it was.
+create function orchestration.filtered_list_body(p_body text, p_language text) returns text
+    language plpgsql immutable strict set search_path = ''
+as $$
+declare
+    v_ours text := 'return query select o.* from orchestration.legacy_find_expired_games(2147483647) o '
+        || 'where not orchestration.is_enrolled(o.game_id) limit $1; return;';
+    v_gone text := 'undefined_function or undefined_table or invalid_schema_name';
+begin
+    if p_language = 'plpgsql' then
+        return orchestration.guarded_body(p_body, v_ours, v_gone);
+    end if;
+    -- In SQL a name means the column before the parameter.
+    return orchestration.guarded_body(
+        E'#variable_conflict use_column\nbegin\n    return query ' || regexp_replace(p_body, ';\s*$', '') || E'\n;\nend',
+        v_ours, v_gone);
 end
 $$;
 
@@ -71,18 +93,17 @@ begin
     end loop;
 
     -- The list the legacy sweep works through.
-    select p.oid::regprocedure as fn, p.prosrc, p.proname, p.proargnames[1] as argument into v_function
-    from pg_proc p
+    select p.oid::regprocedure as fn, p.prosrc, l.lanname, pg_get_functiondef(p.oid) as definition into v_function
+    from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'public'::regnamespace and p.proname = 'find_expired_games' and p.pronargs = 1
       and p.prosrc !~ 'orchestration\.is_enrolled';
     if found then
-        v_definition := pg_get_functiondef(v_function.fn);
-        execute replace(v_definition, 'FUNCTION public.find_expired_games(',
+        execute replace(v_function.definition, 'FUNCTION public.find_expired_games(',
                         'FUNCTION orchestration.legacy_find_expired_games(');
         perform orchestration.copy_execute_grants(
             v_function.fn, 'orchestration.legacy_find_expired_games(integer)'::regprocedure);
         perform orchestration.replace_function(v_function.fn, format(
-            'create or replace function public.find_expired_games(%s) returns %s language sql volatile%s as %L',
+            'create or replace function public.find_expired_games(%s) returns %s language plpgsql volatile%s as %L',
             pg_get_function_arguments(v_function.fn), pg_get_function_result(v_function.fn),
             (select case when p.prosecdef then ' security definer' else '' end
                     || coalesce(string_agg(' set ' || split_part(c, '=', 1) || ' to '
@@ -90,13 +111,12 @@ begin
                                                    then substr(c, strpos(c, '=') + 1)
                                                    else quote_literal(substr(c, strpos(c, '=') + 1)) end, ''), '')
              from pg_proc p left join unnest(p.proconfig) c on true where p.oid = v_function.fn group by p.prosecdef),
-            format('select o.* from orchestration.legacy_find_expired_games(2147483647) o '
-                   'where not orchestration.is_enrolled(o.game_id) limit %s', coalesce(v_function.argument, '$1'))));
+            orchestration.filtered_list_body(v_function.prosrc, v_function.lanname)));
         return next format('%s: lists legacy games only', v_function.fn);
     end if;
 
-    -- In-database sweeps, whose bodies are not ours: they run under an application_name that our trigger on games
-    -- heeds. (A setting of our own would be clearer; only a superuser may attach one to a function.)
+    -- In-database sweeps, whose bodies are not ours: they run under an application_name that our triggers keep_*
+    -- heed. (A setting of our own would be clearer; only a superuser may attach one to a function.)
     for v_function in
         select p.oid::regprocedure as fn
         from pg_proc p

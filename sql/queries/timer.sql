@@ -1,5 +1,5 @@
 -- name: sweep
-select s.due, s.moved, s.extended, s.locked, s.set_aside, s.switched_off, s.lateness_ms,
+select s.due, s.moved, s.extended, s.locked, s.set_aside, s.switched_off, s.more, s.lateness_ms,
        extract(epoch from s.next_deadline - clock_timestamp())::double precision as next_in,
        pg_current_snapshot()::text as seen
 from orchestration.sweep(

@@ -1,0 +1,1 @@
+drop trigger "00_orchestration_keep" on public.game_transition_log;
