@@ -115,9 +115,8 @@ async def enter_lease(session: Session, *, idle: float) -> None:
 
 
 async def enter_reader(session: Session) -> None:
-    """Make the session a reader: plans kept, changed flags heard of."""
+    """Make the session a reader: plans kept."""
     await session.execute(query("relay.keep_plans"))
-    await session.execute(query("relay.listen"))
 
 
 async def try_lanes(session: Session, lanes: Collection[int]) -> list[int]:
@@ -308,10 +307,3 @@ async def timer_syncs(
         query("relay.timer_syncs"), {"game_ids": list(game_ids), "lanes": list(lanes)}, prepare=True
     )
     return [(row[0], row[1]) for row in await cursor.fetchall()]
-
-
-async def overdue(session: Session, *, by: float) -> int:
-    """Events of the last hour that occurred more than `by` seconds ago and have no outcome."""
-    cursor = await session.execute(query("relay.overdue"), {"by": timedelta(seconds=by)})
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0

@@ -46,7 +46,11 @@ class Thresholds:
 
 
 class Evidence:
-    """What one relay has lately seen; the time (seconds, monotonic) is its caller's."""
+    """What one relay has lately seen; the time (seconds, monotonic) is its caller's.
+
+    Attributes:
+        worked_at: when something was last accepted.
+    """
 
     def __init__(self, thresholds: Thresholds | None = None) -> None:
         self._limits = thresholds or Thresholds()
@@ -54,12 +58,14 @@ class Evidence:
         self._row: deque[tuple[str, Verdict]] = deque(maxlen=self._limits.most)
         self._condemned: str | None = None
         self._seen_at: float | None = None
+        self.worked_at: float | None = None
 
     def accepted(self, game: str, now: float) -> None:
         """A publish for `game` was accepted: the way out works."""
         self._note(game, False, now)
         self._row.clear()
         self._condemned = None
+        self.worked_at = now
 
     def failed(self, game: str, verdict: Verdict, now: float) -> None:
         """A publish for `game` failed."""

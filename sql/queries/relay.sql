@@ -13,9 +13,6 @@ select set_config('plan_cache_mode', 'force_generic_plan', false),
        set_config('enable_seqscan', 'off', false),
        set_config('jit', 'off', false)
 
--- name: listen
-listen orchestration_flags
-
 -- name: try_lanes
 -- Also the ping of the lease session, with no lanes to try.
 select l.lane, pg_try_advisory_lock(orchestration.lock_class(), orchestration.lane_lock(l.lane)) as got
@@ -219,10 +216,3 @@ returning c.epoch
 
 -- name: timer_syncs
 select s.game_id, s.data from orchestration.timer_syncs(%(game_ids)s::uuid[], %(lanes)s::smallint[]) s
-
--- name: overdue
--- Events that should have been sent by now, and nobody has: for the backstop.
-select count(*)
-from orchestration.outbox o
-where o.occurred_at between clock_timestamp() - interval '1 hour' and clock_timestamp() - %(by)s::interval
-  and not exists (select from orchestration.outcomes c where c.outbox_id = o.id and c.occurred_at = o.occurred_at)

@@ -1,0 +1,34 @@
+"""Who holds which lanes: even shares among the relays, and nobody takes back what it has just given up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+LANES = 32
+
+SHUN_SECONDS = 3.0
+"""How long a lane given up for balance is left to the others; longer than they need to look for it."""
+
+
+def fair_share(relays: int, lanes: int = LANES) -> int:
+    """The most lanes a relay keeps while `relays` (itself included) are fit for work."""
+    return -(-lanes // max(1, relays))
+
+
+def surplus(held: Collection[int], relays: int, lanes: int = LANES) -> list[int]:
+    """Which of the lanes held to give up, so that others can have their share: the highest."""
+    keep = fair_share(relays, lanes)
+    return sorted(held)[keep:]
+
+
+def wanted(held: Collection[int], given_up: Mapping[int, float], now: float, lanes: int = LANES) -> list[int]:
+    """Which lanes to try to take: all not held, except those given up (at the given monotonic time) just now.
+
+    More than the fair share is fine: a lane that nobody holds must not wait, and is given up again when
+    another relay wants it.
+    """
+    return [
+        lane
+        for lane in range(lanes)
+        if lane not in held and now - given_up.get(lane, float("-inf")) > SHUN_SECONDS
+    ]

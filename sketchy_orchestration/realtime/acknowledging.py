@@ -1,0 +1,44 @@
+"""Writing down what became of events: in batches, one at a time, on the lease session."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from sketchy_orchestration.database import relay as statements
+from sketchy_orchestration.database.relay import Session
+from sketchy_orchestration.realtime.lease import Lease, LeaseLostError
+from sketchy_orchestration.realtime.sending import Sending
+
+_BATCH = 500
+
+log = structlog.get_logger(__name__)
+
+
+class Acknowledging:
+    """Commits outcomes as fast as the session takes them; what gathers meanwhile is the next batch."""
+
+    def __init__(self, lease: Lease, reader: Session, sending: Sending, shift_id: UUID) -> None:
+        self._lease, self._reader = lease, reader
+        self._sending = sending
+        self._shift_id = shift_id
+
+    async def run(self) -> None:
+        """Raises LeaseLostError when a lane turns out to have another holder."""
+        sending = self._sending
+        while True:
+            await sending.written.wait()
+            sending.written.clear()
+            while sending.outcomes:
+                batch, sending.outcomes = sending.outcomes[:_BATCH], sending.outcomes[_BATCH:]
+                await self._acknowledge(batch)
+            if sending.attempts:
+                failed, sending.attempts = sending.attempts, []
+                await statements.record_attempts(self._reader, failed, self._shift_id)
+
+    async def _acknowledge(self, batch: list[statements.Outcome]) -> None:
+        if not await self._lease.run(lambda session: statements.acknowledge(session, batch, self._shift_id)):
+            self._lease.lose("a lane has another holder")
+            raise LeaseLostError("a lane has another holder")
+        self._sending.acknowledged(batch)

@@ -1,0 +1,79 @@
+"""Whether, how fast and how many at once a relay may send just now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sketchy_orchestration.domain.rate import TokenBucket, share
+
+LOOKED_WITHIN = 1.0
+"""Seconds; a relay that could not look at the flags for longer sends nothing: it may have been told so."""
+
+# Seconds of the rate that can be saved up for a burst.
+_BURST_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Gate:
+    """What the last look at flags and circuit said.
+
+    Attributes:
+        broadcasting: the flag pubnub_broadcasting.
+        circuit_closed: the keyset's circuit is closed.
+        way_out: our own publishes get through, as far as is known.
+        concurrency: publishes in flight or unacknowledged at most.
+        attempts: failed attempts before an event may be given up.
+        sync_seconds: between time syncs of running games; None when off.
+        held_back: seconds that something waited for the rate limit alone, since the last report.
+    """
+
+    broadcasting: bool = False
+    circuit_closed: bool = False
+    way_out: bool = True
+    concurrency: int = 100
+    attempts: int = 3
+    sync_seconds: float | None = None
+    looked_at: float = float("-inf")
+    bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None))
+    held_back: float = 0.0
+    _held_back_since: float | None = None
+
+    def looked(self, flags: Mapping[str, tuple[bool, float | None]], lanes_held: int, lanes: int) -> None:
+        """Take over what the flags say."""
+        now = time.monotonic()
+        self.looked_at = now
+        self.broadcasting = flags.get("pubnub_broadcasting", (False, None))[0]
+        self.concurrency = max(1, int(_number(flags, "fanout_concurrency") or self.concurrency))
+        self.attempts = max(1, int(_number(flags, "publish_attempts") or self.attempts))
+        self.sync_seconds = _number(flags, "timer_sync_seconds")
+        rate = share(_number(flags, "publish_rate") or None, lanes_held, lanes)
+        if rate != self.bucket.rate:
+            self.bucket.set(rate, max(1.0, (rate or 0) * _BURST_SECONDS), now)
+
+    @property
+    def open(self) -> bool:
+        """Whether events may be sent at all."""
+        return (
+            self.broadcasting
+            and self.circuit_closed
+            and self.way_out
+            and time.monotonic() - self.looked_at <= LOOKED_WITHIN
+        )
+
+    def take(self, publishes: int) -> float:
+        """Take the right to so many publishes; 0.0 when granted, else the seconds to wait."""
+        now = time.monotonic()
+        wait = self.bucket.take(now, publishes)
+        if wait and self._held_back_since is None:
+            self._held_back_since = now
+        elif not wait and self._held_back_since is not None:
+            self.held_back += now - self._held_back_since
+            self._held_back_since = None
+        return wait
+
+
+def _number(flags: Mapping[str, tuple[bool, float | None]], name: str) -> float | None:
+    enabled, value = flags.get(name, (False, None))
+    return float(value) if enabled and value is not None else None

@@ -1,0 +1,377 @@
+"""Publishing: many games at once, each strictly in order, `concurrency` events unacknowledged at most."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from sketchy_orchestration.database.relay import Attempt, OutboxEvent, Outcome
+from sketchy_orchestration.domain import envelope, publishing
+from sketchy_orchestration.domain.backoff import Backoff
+from sketchy_orchestration.domain.circuit import Evidence, WayOut
+from sketchy_orchestration.domain.publishing import Fault, Verdict
+from sketchy_orchestration.pubnub.publisher import Publisher, PublishError
+from sketchy_orchestration.realtime.games import URGENT, Game, Games
+from sketchy_orchestration.realtime.gate import Gate
+from sketchy_orchestration.realtime.lease import Lease
+from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
+
+# Younger than this nothing has lost its meaning (the shortest lifetime in domain/publishing.py).
+_EXPIRES_FROM = min(publishing.LIFETIMES.values())
+# Of so many games served, one may be a game whose next event is not urgent.
+_NOT_URGENT_TURN = 4
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Hooks:
+    """Whom the sender tells; set once all parts of the relay exist."""
+
+    load: Callable[[Game], None] = lambda _: None
+    check: Callable[[], None] = lambda: None
+    sync: Callable[[UUID], None] = lambda _: None
+
+
+class Sending:
+    """Takes games that are ready, in turns, as far as gate, lease and rate allow.
+
+    Attributes:
+        outcomes, attempts: to be written by the acknowledger, who is woken by `written`.
+        leaving: lanes being given up; nothing new of theirs is sent.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        gate: Gate,
+        games: Games,
+        evidence: Evidence,
+        publisher: Publisher,
+        clock: DatabaseClock,
+        tally: RelayTally,
+        *,
+        limit: float,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._lease, self._gate, self._games = lease, gate, games
+        self._evidence, self._publisher = evidence, publisher
+        self._clock, self._tally = clock, tally
+        self._limit = limit
+        self._backoff = backoff or Backoff()
+        self._urgent: deque[Game] = deque()
+        self._others: deque[Game] = deque()
+        self._turn = 0
+        self._slots = 0
+        self._tasks: dict[asyncio.Task[None], Game] = {}
+        self._later: asyncio.TimerHandle | None = None
+        self._resting: dict[Game, asyncio.TimerHandle] = {}
+        self.hooks = Hooks()
+        self.outcomes: list[Outcome] = []
+        self.attempts: list[Attempt] = []
+        self.written = asyncio.Event()
+        self.leaving: set[int] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Events being sent, or sent and not yet acknowledged."""
+        return self._slots
+
+    def offer(self, game: Game) -> None:
+        """Consider a game that has something new to send."""
+        if game.ready:
+            game.queued = True
+            (self._urgent if game.loaded[0].type in URGENT else self._others).append(game)
+        elif game.hungry:
+            self.hooks.load(game)
+
+    def pump(self) -> None:
+        """Start what may start now."""
+        while self._slots < self._gate.concurrency and self._gate.open and self._lease.may_send():
+            game = self._next()
+            if game is None:
+                return
+            if game.lane in self.leaving or game.key not in self._games:
+                continue
+            self._expire(game)
+            if not game.loaded:
+                self.offer(game)
+                continue
+            event = game.loaded[0]
+            if wait := self._gate.take(len(event.channels) - len(game.accepted)):
+                self._back(game)
+                self._pump_later(wait)
+                return
+            self._start(game)
+
+    def _start(self, game: Game) -> asyncio.Task[None]:
+        self._slots += 1
+        game.flying = True
+        task = asyncio.create_task(self._fly(game, game.loaded[0]))
+        self._tasks[task] = game
+        task.add_done_callback(self._landed)
+        return task
+
+    def _next(self) -> Game | None:
+        self._turn += 1
+        first, second = self._urgent, self._others
+        if self._turn % _NOT_URGENT_TURN == 0:
+            first, second = second, first
+        for queue in (first, second):
+            if queue:
+                game = queue.popleft()
+                game.queued = False
+                return game
+        return None
+
+    def _back(self, game: Game) -> None:
+        game.queued = True
+        (self._urgent if game.loaded[0].type in URGENT else self._others).appendleft(game)
+
+    def _pump_later(self, wait: float) -> None:
+        # A rate of nothing waits for a look at the flags, which pumps again.
+        if self._later is None and wait < 60:
+            self._later = asyncio.get_running_loop().call_later(wait, self._pump_again)
+
+    def _pump_again(self) -> None:
+        self._later = None
+        self.pump()
+
+    # ------------------------------------------------------------------------------------------------
+    # One event
+
+    async def _fly(self, game: Game, event: OutboxEvent) -> None:
+        # Between the decision and this moment the process may have been stopped, for any length of time.
+        if not self._lease.may_send():
+            self._release(game)
+            return
+        game.tried += 1
+        channels = tuple(event.channels)
+        try:
+            built = envelope.fitting_message(
+                _event(event, game.after), channels, int(self._clock.now() * 1000)
+            )
+        except (envelope.EventTooLargeError, TypeError, ValueError) as error:
+            reason = "too_large" if isinstance(error, envelope.EventTooLargeError) else "not_json"
+            self._judge(game, event, [publishing.of_unsendable(reason, str(error))])
+            return
+        missing = [channel for channel in channels if channel not in game.accepted]
+        if len(missing) == 1:
+            verdicts = [await self._publish(game, event, missing[0], built)]
+        else:
+            verdicts = list(
+                await asyncio.gather(*(self._publish(game, event, channel, built) for channel in missing))
+            )
+        failures = [verdict for verdict in verdicts if verdict is not None]
+        if failures:
+            self._judge(game, event, failures)
+        else:
+            occurred = event.occurred_at.timestamp()
+            self._tally.lateness.add([(self._clock.now() - occurred) * 1000])
+            self._finish(game, event, "delivered")
+
+    async def _publish(
+        self, game: Game, event: OutboxEvent, channel: str, built: dict[str, object]
+    ) -> Verdict | None:
+        began = time.monotonic()
+        try:
+            acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
+        except PublishError as error:
+            verdict = error.verdict
+        else:
+            self._evidence.accepted(str(game.key), time.monotonic())
+            self._gate.way_out = True
+            game.accepted[channel] = acceptance.timetoken
+            return None
+        now = time.monotonic()
+        self._evidence.failed(str(game.key), verdict, now)
+        self._tally.failed_attempts += 1
+        took = (now - began) * 1000
+        self.attempts.append(Attempt(event, channel, game.tried, verdict.fault, verdict.reason, took))
+        self.written.set()
+        return verdict
+
+    def _judge(self, game: Game, event: OutboxEvent, failures: list[Verdict]) -> None:
+        refused = next((verdict for verdict in failures if verdict.fault is Fault.event), None)
+        if refused is not None:
+            self._finish(game, event, "dead", refused)
+            return
+        now = time.monotonic()
+        worst = next((verdict for verdict in failures if verdict.fault is Fault.keyset), failures[0])
+        if self._evidence.way_out(now) is WayOut.fails:
+            # The keyset's or our own way out's fault: that costs no event an attempt, nor those before it.
+            self._gate.way_out = False
+            for each in self._games:
+                each.failed = 0
+        elif worst.fault is Fault.moment:
+            failed, tried = self._evidence.others(str(game.key), now)
+            needed = publishing.attempts_needed(self._gate.attempts, failed, tried)
+            if tried < publishing.ENOUGH_OTHERS and game.tried > 1:
+                self.hooks.check()
+            if needed is not None or tried < publishing.ENOUGH_OTHERS:
+                game.failed += 1
+            if needed is not None and game.failed >= needed:
+                self._finish(game, event, "dead", worst)
+                return
+        self._rest(game, self._backoff.wait(game.tried, random.random, worst.retry_after))
+
+    def _finish(self, game: Game, event: OutboxEvent, outcome: str, verdict: Verdict | None = None) -> None:
+        epoch = self._lease.epochs.get(event.lane)
+        if epoch is None:
+            return
+        self.outcomes.append(
+            Outcome(
+                event,
+                epoch,
+                outcome,
+                game.tried,
+                game.after if event.game_id is not None else None,
+                dict(game.accepted),
+                verdict.reason if verdict else None,
+                verdict.detail if verdict else None,
+            )
+        )
+        if outcome == "dead":
+            log.warning(
+                "dead letter",
+                event_id=str(event.event_id),
+                type=event.type,
+                reason=verdict and verdict.reason,
+            )
+        self._games.done(game, delivered=outcome == "delivered")
+        self.written.set()
+        if game.owes_sync and not game.waits and isinstance(game.key, UUID):
+            game.owes_sync = False
+            self.hooks.sync(game.key)
+
+    def _expire(self, game: Game) -> None:
+        """What is next and has lost its meaning is never sent."""
+        now = self._clock.now()
+        while game.loaded and now - game.loaded[0].occurred_at.timestamp() > _EXPIRES_FROM:
+            waiting = [
+                publishing.Waiting(
+                    str(event.id), event.type, event.user_id, now - event.occurred_at.timestamp()
+                )
+                for event in game.loaded
+            ]
+            gone = set(publishing.expired(waiting))
+            if waiting[0].event_id not in gone:
+                return
+            while game.loaded and str(game.loaded[0].id) in gone:
+                game.owes_sync = True
+                self._finish(game, game.loaded[0], "expired")
+
+    # ------------------------------------------------------------------------------------------------
+    # Between events
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        game = self._tasks.pop(task)
+        if task.cancelled():
+            self._release(game)
+        elif error := task.exception():
+            self._tally.errors += 1
+            log.error("sending failed unexpectedly", error=repr(error), game=str(game.key))
+            if game.flying:
+                self._rest(game, self._backoff.cap)
+        elif game.flying:
+            # Done: its slot stays taken until the outcome is committed.
+            game.flying = False
+            self.offer(game)
+        self.pump()
+
+    def _release(self, game: Game) -> None:
+        if game.flying:
+            game.flying = False
+            self._slots -= 1
+            self.offer(game)
+
+    def _rest(self, game: Game, seconds: float) -> None:
+        game.flying = False
+        self._slots -= 1
+        game.resting = True
+        loop = asyncio.get_running_loop()
+        self._resting[game] = loop.call_later(seconds, self._rested, game)
+
+    def _rested(self, game: Game) -> None:
+        self._resting.pop(game, None)
+        game.resting = False
+        self.offer(game)
+        self.pump()
+
+    def acknowledged(self, outcomes: Collection[Outcome]) -> None:
+        """These outcomes are committed."""
+        for outcome in outcomes:
+            counted = {"delivered": 1, "dead": 1}.get(outcome.outcome, 0)
+            self._slots -= counted
+            if outcome.outcome == "delivered":
+                self._tally.delivered += 1
+            elif outcome.outcome == "dead":
+                self._tally.dead += 1
+            else:
+                self._tally.expired += 1
+            self._games.acknowledged(outcome.event.game_id or outcome.event.id)
+        self.pump()
+
+    def reopened(self) -> None:
+        """After an outage: everybody may try again at once, and whoever waited hears the time afterwards."""
+        for game in self._games:
+            game.owes_sync = game.owes_sync or game.waits
+            game.failed = game.tried = 0
+        for handle in self._resting.values():
+            handle.cancel()
+        for game in list(self._resting):
+            self._rested(game)
+        self.pump()
+
+    async def send_one(self) -> bool | None:
+        """Send one event although the gate is closed, as a probe; None when nothing waits, else: accepted?"""
+        while (game := self._next()) is not None:
+            if game.loaded and game.key in self._games and game.lane not in self.leaving:
+                task = self._start(game)
+                await asyncio.wait([task])
+                return self._evidence.reason() is None
+        return None
+
+    async def settle(self, lanes: Collection[int], within: float) -> None:
+        """Wait until nothing of these lanes is in flight or unacknowledged; in the end break it off."""
+        until = time.monotonic() + within
+        for game in self._games.in_lanes(lanes):
+            while (game.flying or game.unacknowledged) and time.monotonic() < until:  # noqa: ASYNC110  # rare
+                await asyncio.sleep(0.01)
+        broken = [task for task, game in self._tasks.items() if game.lane in lanes]
+        for task in broken:
+            task.cancel()
+        if broken:
+            await asyncio.wait(broken)
+
+    def close(self) -> None:
+        """Break everything off: the lease is lost, or nothing is left to do."""
+        self.leaving = set(range(1 << 15))
+        for handle in self._resting.values():
+            handle.cancel()
+        if self._later is not None:
+            self._later.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+
+def _event(event: OutboxEvent, after: int) -> envelope.Event:
+    of_game = event.game_id is not None
+    return envelope.Event(
+        event_id=str(event.event_id),
+        game_id=str(event.game_id) if of_game else None,
+        type=event.type,
+        user_id=event.user_id,
+        occurred_at=event.occurred_at,
+        request_id=event.request_id,
+        data=event.data,
+        seq=event.seq,
+        after=after if of_game else None,
+    )

@@ -1,0 +1,91 @@
+"""Telling running games the time: ephemeral, so without place, outbox row or repetition."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from uuid import UUID, uuid4
+
+from sketchy_orchestration.database import relay as statements
+from sketchy_orchestration.database.relay import Session
+from sketchy_orchestration.domain import envelope
+from sketchy_orchestration.pubnub.publisher import Publisher, PublishError
+from sketchy_orchestration.realtime.gate import Gate
+from sketchy_orchestration.realtime.lease import Lease
+from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
+
+_AT_ONCE = 20
+_BATCH = 200
+_GATHER = 0.02
+
+
+class TimeSyncs:
+    """Sends a fresh server_timer_sync to games that are owed one, and to all running games now and then."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        reader: Session,
+        gate: Gate,
+        publisher: Publisher,
+        clock: DatabaseClock,
+        tally: RelayTally,
+        *,
+        limit: float,
+    ) -> None:
+        self._lease, self._reader, self._gate = lease, reader, gate
+        self._publisher, self._clock, self._tally = publisher, clock, tally
+        self._limit = limit
+        self._owed: dict[UUID, None] = {}
+        self._work = asyncio.Event()
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+
+    def owe(self, game_id: UUID) -> None:
+        """The game has heard its last event after an outage."""
+        self._owed[game_id] = None
+        self._work.set()
+
+    async def run(self) -> None:
+        """Send what is owed, gathered for a moment; a game that ended meanwhile gets nothing."""
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(_GATHER)
+            self._work.clear()
+            while self._owed:
+                batch = list(self._owed)[:_BATCH]
+                for game_id in batch:
+                    del self._owed[game_id]
+                await self._send(await statements.timer_syncs(self._reader, game_ids=batch))
+
+    async def run_regularly(self) -> None:
+        """Every `timer_sync_seconds`, when that flag is on."""
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.5)
+            every = self._gate.sync_seconds
+            if every is not None and self._gate.open and time.monotonic() - last >= every:
+                last = time.monotonic()
+                lanes = list(self._lease.epochs)
+                await self._send(await statements.timer_syncs(self._reader, lanes=lanes))
+
+    async def _send(self, syncs: list[tuple[UUID, Mapping[str, object]]]) -> None:
+        await asyncio.gather(*(self._send_one(game_id, data) for game_id, data in syncs))
+
+    async def _send_one(self, game_id: UUID, data: Mapping[str, object]) -> None:
+        async with self._at_once:
+            while self._gate.open and (wait := self._gate.take(1)):  # noqa: ASYNC110  # waits for tokens
+                await asyncio.sleep(min(wait, 1.0))
+            if not (self._gate.open and self._lease.may_send()):
+                return
+            built = envelope.time_sync(
+                str(game_id), data, timestamp_ms=int(self._clock.now() * 1000), event_id=str(uuid4())
+            )
+            try:
+                await self._publisher.publish(
+                    f"game-{game_id}", built, timeout=min(self._limit, 2.0), store=False
+                )
+            except PublishError:
+                # Old news by the time it could be sent again.
+                return
+            self._tally.syncs += 1
