@@ -54,7 +54,7 @@ def test_nobody_notices(postgres: RunningPostgres, make_database: MakeDatabase, 
     noise = max(control.worst[0], play.worst_noise)
     seen, tries = max(s.worst_wait for s in steps), max(s.tries for s in steps)
     print(  # noqa: T201  the figures belong to the test's report
-        f"{shape}: {play.statements} statements, worst {worst * 1000:.0f} ms (the machine {noise * 1000:.0f} ms),"
+        f"{shape}: {play.statements} statements, worst {worst * 1000:.0f} ms (machine {noise * 1000:.0f} ms),"
         f" locks at most {seen * 1000:.0f} ms, {tries} tries: {text[:60]}"
     )
     assert worst <= MOST_WAIT + 2 * noise, text
