@@ -103,7 +103,72 @@ class Settings(BaseSettings):
 
     supabase_url: str | None = Field(default=None, description="Base URL of the Supabase project")
     supabase_service_role_key: SecretStr | None = _secret("Bearer token of the service role")
+    supabase_service_role_key_previous: SecretStr | None = _secret(
+        "A second bearer token of the service role, valid while the first is being rotated"
+    )
     cron_secret: SecretStr | None = _secret("x-cron-secret of monitor-game-timers")
+    cron_secret_previous: SecretStr | None = _secret(
+        "A second x-cron-secret, valid while the first is being rotated"
+    )
+    supabase_jwt_secret: SecretStr | None = _secret("Secret of players' access tokens signed with HS256")
+    supabase_jwt_secret_previous: SecretStr | None = _secret(
+        "A second secret of players' access tokens, valid while the first is being rotated"
+    )
+    supabase_jwks_url: str | None = Field(
+        default=None,
+        description="Public keys of players' access tokens. Unset: SUPABASE_URL/auth/v1/.well-known/jwks.json",
+    )
+    supabase_jwt_audience: str = Field(
+        default="authenticated", min_length=1, description="Audience of players' access tokens"
+    )
+    supabase_jwt_issuer: str | None = Field(
+        default=None, description="Issuer of players' access tokens. Unset: SUPABASE_URL/auth/v1"
+    )
+
+    gateway_host: str = Field(default="127.0.0.1", description="Address the gateway listens on")
+    gateway_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8787, description="Port the gateway listens on; 0 takes any free one"
+    )
+    gateway_allowed_origins: str = Field(
+        default="http://localhost:5173,http://127.0.0.1:5173",
+        description="Web origins that may call the gateway from a browser, comma-separated",
+    )
+    gateway_trusted_proxies: str = Field(
+        default="127.0.0.1",
+        description="Addresses, comma-separated, whose X-Forwarded-For says who the caller is",
+    )
+    gateway_connections: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=4, description="Database connections of one gateway process"
+    )
+    gateway_connection_wait: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=1.0, description="Seconds a request waits for a database connection before 503"
+    )
+    gateway_in_flight: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=256, description="Requests at work at once; one more is answered 503"
+    )
+    gateway_request_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=10.0, description="Seconds one request may take before 503"
+    )
+    gateway_body_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=5.0, description="Seconds a request's body may take to arrive before 408"
+    )
+    gateway_body_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = Field(
+        default=65_536, description="Largest request body; PubNub's own limit of 32 KiB is checked beside it"
+    )
+    gateway_delivery_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=5.0, description="Seconds broadcast-pubnub-event waits for the timetokens before 202"
+    )
+    gateway_token_minutes: Annotated[int, Field(ge=1, le=43_200)] = Field(
+        default=60, description="Minutes a PubNub access token of a player is valid"
+    )
+    gateway_player_rate: str = Field(
+        default="120/minute", description="Requests of one player; like 120/minute or 5/second"
+    )
+    gateway_service_rate: str = Field(default="2000/second", description="Requests with the service role key")
+    gateway_cron_rate: str = Field(default="60/minute", description="Requests with the cron secret")
+    gateway_stranger_rate: str = Field(
+        default="60/minute", description="Requests without valid credentials from one address"
+    )
 
     @field_validator(
         "database_url",

@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "flags": ("flags", "app", "Switches, percentages and numbers that take effect within a second."),
     "play": ("play", "play", "Play games as the application does and check what is heard."),
     "pubnub": ("pubnub", "app", "The local PubNub."),
+    "gateway": ("gateway", "app", "The HTTP functions."),
     "shift": ("shift", "app", "Run a timer or fan-out shift without Dagster."),
 }
 
