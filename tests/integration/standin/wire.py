@@ -70,6 +70,11 @@ class Wire:
     def handshake(self, channels: str, **query: object) -> str:
         return str(self.subscribe(channels, **query).json["t"]["t"])
 
+    def where_now(self, user: str) -> list[str]:
+        reply = self.get(f"/v2/presence/sub-key/{self.sub}/uuid/{user}")
+        channels: list[str] = reply.json["payload"]["channels"]
+        return channels
+
     def history(self, channels: str, **query: object) -> dict[str, list[dict[str, Any]]]:
         reply = self.get(f"/v3/history/sub-key/{self.sub}/channel/{channels}", **query)
         assert reply.status == 200, reply
