@@ -22,6 +22,9 @@ from sketchy_orchestration.settings import Settings
 
 RETRY = dg.RetryPolicy(max_retries=4, delay=0.5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
+START = RETRY
+"""How the start of a shift is retried."""
+
 LEAVE_SECONDS = 5.0
 """A shift that was asked to leave does so within a second; after this its thread dies with the process."""
 
@@ -100,8 +103,8 @@ def _start(context: dg.OpExecutionContext, kind: ShiftKind, settings: Callable[[
         return start_shift(new_identity(kind, context.run_id), settings())
     except SketchyError as error:
         context.log.warning(f"the {kind} shift cannot start: {error.in_one_line()}")
-        delay = RETRY.calculate_delay(context.retry_number + 1)
-        raise dg.RetryRequested(max_retries=RETRY.max_retries, seconds_to_wait=delay) from error
+        delay = START.calculate_delay(context.retry_number + 1)
+        raise dg.RetryRequested(max_retries=START.max_retries, seconds_to_wait=delay) from error
 
 
 def _leave(context: dg.OpExecutionContext, running: RunningShift) -> None:
