@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.settings import Settings
 
 DEFAULT_ORIGIN = "ps.pndsn.com"
 
@@ -53,6 +54,34 @@ class Keyset:
             key.get_secret_value() for key in (self.publish_key, self.subscribe_key, self.secret_key) if key
         ]
         object.__setattr__(self, "_secrets", tuple({*keys, *(quote(key, safe="") for key in keys)}))
+
+    @classmethod
+    def of(cls, settings: Settings) -> Keyset:
+        """The keyset of the settings.
+
+        Raises:
+            KeysetError: a key is missing or cannot be one; the message names the setting.
+        """
+        missing = [
+            name
+            for name, key in (
+                ("PUBNUB_PUBLISH_KEY", settings.pubnub_publish_key),
+                ("PUBNUB_SUBSCRIBE_KEY", settings.pubnub_subscribe_key),
+            )
+            if key is None
+        ]
+        if missing or settings.pubnub_publish_key is None or settings.pubnub_subscribe_key is None:
+            raise KeysetError(
+                f"{' and '.join(missing)} not set: events cannot be published without",
+                hint='set the keys of your PubNub keyset, or join the local stack with eval "$(sketchy env)"',
+            )
+        return cls(
+            settings.pubnub_publish_key,
+            settings.pubnub_subscribe_key,
+            settings.pubnub_secret_key,
+            origin=settings.pubnub_origin or DEFAULT_ORIGIN,
+            ssl=settings.pubnub_ssl,
+        )
 
     def redact(self, text: str) -> str:
         """The text without this keyset's keys, and without what was signed or granted with them."""

@@ -49,6 +49,11 @@ class Holding:
         self.relays = 1
         self.unfit = False
 
+    @property
+    def adopting(self) -> bool:
+        """What waits in lanes just taken is not yet known."""
+        return bool(self._adopting)
+
     async def run(self) -> None:
         """Raises LeaseLostError when the lease is lost."""
         next_save = time.monotonic() + SAVE_EVERY

@@ -38,3 +38,14 @@ def sweep_pass(settings: Settings) -> dict[str, float]:
         "lateness_max_ms": round(lateness_max, 3),
         "took_ms": round((time.monotonic() - began) * 1000, 3),
     }
+
+
+def fanout_pass(settings: Settings) -> dict[str, float]:
+    """Relay what waits in lanes that no shift holds; what was done, by name.
+
+    Raises:
+        SketchyError: no keyset, or the database cannot be reached, or lacks our schema or role.
+    """
+    from sketchy_orchestration.realtime import fanout_shift
+
+    return fanout_shift.fanout_pass(settings)

@@ -96,6 +96,12 @@ class Tenure:
             self._syncs.run_regularly(),
         ]
 
+    @property
+    def quiet(self) -> bool:
+        """Flags and lanes were looked at, and nothing of what is held waits or is unacknowledged."""
+        looked = self.gate.looked_at > float("-inf")
+        return looked and not self.holding.adopting and not len(self.games)
+
     def numbers(self) -> dict[str, float]:
         return {
             "lanes": len(self.lease.epochs),

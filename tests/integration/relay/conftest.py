@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -10,6 +13,10 @@ from psycopg import AsyncConnection
 
 from sketchy_orchestration.database import relay
 from sketchy_orchestration.database.connect import Role, Row, connect_async
+from sketchy_orchestration.pubnub.memory import Accepted, MemoryPublisher
+from sketchy_orchestration.pubnub.publisher import Publisher
+from sketchy_orchestration.realtime.relay import Relay
+from sketchy_orchestration.realtime.watching import CHECK_CHANNEL
 from sketchy_orchestration.settings import Settings
 
 
@@ -61,3 +68,35 @@ async def until(condition: Callable[[], bool], limit: float = 10) -> None:
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110  # what is waited for happens in code that knows no events
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(settings: Settings, publisher: Publisher, **options: Any) -> AsyncIterator[Relay]:
+    shift_id = options.pop("shift_id", None) or uuid4()
+    relay = Relay(settings, publisher, shift_id, limit=options.pop("limit", 2.0), **options)
+    stop = asyncio.Event()
+    task = asyncio.create_task(relay.run(stop))
+    try:
+        yield relay
+    finally:
+        stop.set()
+        async with asyncio.timeout(10):
+            await task
+
+
+def outcomes(connection: psycopg.Connection) -> dict[str, int]:
+    return dict(
+        connection.execute("select outcome, count(*) from orchestration.outcomes group by 1").fetchall()
+    )
+
+
+def by_game(accepted: Iterable[Accepted]) -> dict[str, list[int]]:
+    heard: dict[str, list[int]] = defaultdict(list)
+    for each in accepted:
+        heard[str(each.message["gameId"])].append(each.message["seq"])
+    return heard
+
+
+def sent(publisher: MemoryPublisher) -> list[Accepted]:
+    """What was accepted, without the relay's own checks."""
+    return [each for each in publisher.accepted if each.channel != CHECK_CHANNEL]

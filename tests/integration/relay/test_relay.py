@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
-import pytest
 
-from sketchy_orchestration.pubnub.memory import Accepted, MemoryPublisher
-from sketchy_orchestration.realtime.relay import Relay
+from sketchy_orchestration.pubnub.memory import MemoryPublisher
 from sketchy_orchestration.settings import Settings
-from tests.integration.relay.conftest import until, write_event
-
-
-@asynccontextmanager
-async def running(settings: Settings, publisher: MemoryPublisher, **options: Any) -> AsyncIterator[Relay]:
-    relay = Relay(settings, publisher, uuid4(), limit=options.pop("limit", 2.0), **options)
-    stop = asyncio.Event()
-    task = asyncio.create_task(relay.run(stop))
-    try:
-        yield relay
-    finally:
-        stop.set()
-        async with asyncio.timeout(10):
-            await task
-
-
-def outcomes(connection: psycopg.Connection) -> dict[str, int]:
-    return dict(
-        connection.execute("select outcome, count(*) from orchestration.outcomes group by 1").fetchall()
-    )
-
-
-def by_game(accepted: list[Accepted]) -> dict[str, list[int]]:
-    heard: dict[str, list[int]] = defaultdict(list)
-    for each in accepted:
-        heard[str(each.message["gameId"])].append(each.message["seq"])  # type: ignore[arg-type]
-    return heard
+from tests.integration.relay.conftest import by_game, outcomes, running, sent, until, write_event
 
 
 async def test_every_event_is_published_once_in_order(
@@ -57,9 +24,9 @@ async def test_every_event_is_published_once_in_order(
             for game in games:
                 write_event(connection, game)
         await until(lambda: outcomes(connection) == {"delivered": 500})
-    assert len(publisher.accepted) == 500
-    assert by_game(publisher.accepted) == {str(game): list(range(1, 11)) for game in games}
-    message = publisher.accepted[0].message
+    assert len(sent(publisher)) == 500
+    assert by_game(sent(publisher)) == {str(game): list(range(1, 11)) for game in games}
+    message = sent(publisher)[0].message
     assert message["after"] == message["seq"] - 1  # type: ignore[operator]
     held = connection.execute("select count(*) from orchestration.lanes where holder is not null").fetchone()
     assert held == (0,)
@@ -72,5 +39,78 @@ async def test_a_successor_goes_on_where_it_left(settings: Settings, connection:
             write_event(connection, game)
         async with running(settings, publisher):
             await until(lambda expected=5 * round_: outcomes(connection) == {"delivered": expected})
-    assert by_game(publisher.accepted) == {str(game): list(range(1, 16))}
-    assert [each.message["after"] for each in publisher.accepted] == list(range(15))
+    assert by_game(sent(publisher)) == {str(game): list(range(1, 16))}
+    assert [each.message["after"] for each in sent(publisher)] == list(range(15))
+
+
+async def test_a_match_found_goes_to_two_channels_and_a_retry_repeats_only_the_missing_one(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    game, publisher = uuid4(), MemoryPublisher()
+    both = [f"game-{game}", "user-u"]
+    publisher.answer(503, channel="user-u", times=2)
+    write_event(connection, game, channels=both)
+    async with running(settings, publisher):
+        await until(lambda: outcomes(connection) == {"delivered": 1})
+    assert sorted(each.channel for each in sent(publisher)) == sorted(both)
+    assert publisher.attempts >= 4
+    timetokens = connection.execute("select timetokens, attempts from orchestration.outcomes").fetchone()
+    assert timetokens == ({each.channel: each.timetoken for each in sent(publisher)}, 3)
+    tried = connection.execute(
+        "select channel, attempt, verdict, reason from orchestration.attempts order by attempt"
+    ).fetchall()
+    assert tried == [("user-u", n, "moment", "server_error") for n in (1, 2)]
+
+
+async def test_an_event_of_no_game_is_sent_without_a_place(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    publisher = MemoryPublisher()
+    write_event(connection, None, "test")
+    async with running(settings, publisher):
+        await until(lambda: outcomes(connection) == {"delivered": 1})
+    (accepted,) = sent(publisher)
+    assert (accepted.channel, accepted.message["gameId"]) == ("game-none", None)
+    assert not {"seq", "after"} & accepted.message.keys()
+
+
+async def test_too_large_an_event_is_sent_slim(settings: Settings, connection: psycopg.Connection) -> None:
+    game, publisher = uuid4(), MemoryPublisher()
+    write_event(connection, game, data='{"short": 1, "long": "%s"}' % ("x" * 40_000))
+    async with running(settings, publisher):
+        await until(lambda: outcomes(connection) == {"delivered": 1})
+    (accepted,) = sent(publisher)
+    assert (accepted.message["truncated"], accepted.message["data"]) == (True, {"short": 1})
+
+
+async def test_more_than_memory_holds_is_sent_all_the_same(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    publisher = MemoryPublisher()
+    games = [uuid4() for _ in range(3)]
+    connection.execute("update orchestration.flags set enabled = false where name = 'pubnub_broadcasting'")
+    async with running(settings, publisher) as relay:
+        await until(lambda: relay.tenure is not None and relay.gate.looked_at > 0)
+        assert relay.tenure is not None
+        relay.tenure.games.room = 10
+        for _ in range(100):
+            for game in games:
+                write_event(connection, game)
+        await until(lambda: relay.tally.sequenced == 300)
+        assert relay.tenure.games.held <= 20
+        connection.execute("update orchestration.flags set enabled = true where name = 'pubnub_broadcasting'")
+        await until(lambda: outcomes(connection) == {"delivered": 300})
+    assert by_game(sent(publisher)) == {str(game): list(range(1, 101)) for game in games}
+
+
+async def test_the_rate_is_kept_and_seen(settings: Settings, connection: psycopg.Connection) -> None:
+    publisher = MemoryPublisher()
+    connection.execute("update orchestration.flags set value = 40 where name = 'publish_rate'")
+    for _ in range(60):
+        write_event(connection, uuid4())
+    async with running(settings, publisher) as relay:
+        await until(lambda: len(sent(publisher)) == 60)
+        await until(lambda: relay.gate.held_back > 0)
+    moments = [each.timetoken / 1e7 for each in sent(publisher)]
+    # A quarter of a second's burst at the start, then 40 a second.
+    assert moments[-1] - moments[0] >= (60 - 10) / 40 * 0.9

@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from sketchy_orchestration.pubnub.keyset import Keyset, KeysetError, keep_out_of_logs
+from sketchy_orchestration.settings import Settings
 
 
 def keyset(publish: str = "pub-key/1", subscribe: str = "sub-key", origin: str = "localhost:1") -> Keyset:
@@ -53,3 +54,15 @@ def test_the_sdks_loggers_cannot_show_keys(name: str, caplog: pytest.LogCaptureF
     assert [record.getMessage() for record in caplog.records] == ["failed with ***"]
     assert "sub-key" not in caplog.text
     assert len([each for each in logger.filters if type(each).__name__ == "_KeyFilter"]) == 1
+
+
+def test_the_keyset_of_the_settings() -> None:
+    settings = Settings(_env_file=None, pubnub_publish_key="p", pubnub_subscribe_key="s", pubnub_ssl=False)
+    assert Keyset.of(settings) == Keyset(SecretStr("p"), SecretStr("s"), ssl=False)
+
+
+def test_missing_keys_are_named() -> None:
+    with pytest.raises(KeysetError, match="PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY"):
+        Keyset.of(Settings(_env_file=None))
+    with pytest.raises(KeysetError, match=r"^PUBNUB_SUBSCRIBE_KEY not set"):
+        Keyset.of(Settings(_env_file=None, pubnub_publish_key="p"))
