@@ -5,7 +5,7 @@ select game_id::text, current_status::text, phase_expires_at
 from public.find_expired_games(%(limit)s)
 
 -- name: transition
-select public.transition_game_status(%(game_id)s, %(status)s::public.game_status)
+select public.transition_game_status(%(game_id)s::uuid, %(status)s::public.game_status)
 
 -- name: cleanup
 select public.cleanup_expired_games()
@@ -21,21 +21,21 @@ where attrelid = 'public.games'::regclass and not attisdropped
 -- name: drawings_missing
 select exists (
     select from public.game_participants p
-    where p.game_id = %(game_id)s and p.left_at is null and not exists (
+    where p.game_id = %(game_id)s::uuid and p.left_at is null and not exists (
         select from public.submissions s where s.game_id = p.game_id and s.user_id = p.user_id
     )
 ) and not exists (
-    select from public.game_metadata where game_id = %(game_id)s and key = 'drawing_grace_' || %(game_id)s::text
+    select from public.game_metadata where game_id = %(game_id)s::uuid and key = 'drawing_grace_' || %(game_id)s::uuid
 )
 
 -- name: begin_grace
 with noted as (
     insert into public.game_metadata (game_id, key, value, expires_at)
-    values (%(game_id)s, 'drawing_grace_' || %(game_id)s::text, now()::text,
-            now() + make_interval(secs => %(seconds)s))
+    values (%(game_id)s::uuid, 'drawing_grace_' || %(game_id)s::uuid, now()::text,
+            now() + make_interval(secs => %(seconds)s::double precision))
 )
-update public.games set phase_expires_at = now() + make_interval(secs => %(seconds)s)
-where id = %(game_id)s and status = 'drawing'
+update public.games set phase_expires_at = now() + make_interval(secs => %(seconds)s::double precision)
+where id = %(game_id)s::uuid and status = 'drawing'
 
 -- name: results
 select u.id::text, u.username, p.placement, coalesce(s.vote_count, 0), s.id::text, g.winner_id::text, g.completed_at
@@ -43,7 +43,7 @@ from public.games g
 join public.game_participants p on p.game_id = g.id
 join public.users u on u.id = p.user_id
 left join public.submissions s on s.game_id = g.id and s.user_id = u.id
-where g.id = %(game_id)s
+where g.id = %(game_id)s::uuid
 order by p.placement nulls last, p.joined_at
 
 -- name: take_broadcasts

@@ -148,7 +148,9 @@ class Game:
             full = self._pace.seconds(phase)
             deadline = await self._move(phase, deadline - full + full / self._pace.speed)
         if self._plan.cancelled_while == phase:
-            await self._cancel()
+            # Not at once: the application refuses two transitions within half a second.
+            owner = self._seats[0]
+            await self._perform(phase, self._client.now(), deadline, [(0.4, self._cancel, owner)])
         elif act is not None:
             await act(deadline)
         return await self._wait(lambda: table.passed(phase))
@@ -243,7 +245,7 @@ class Game:
         await self._do(DeedKind.left, seat, "leave")
         seat.present = False
 
-    async def _cancel(self) -> None:
+    async def _cancel(self, _: Seat | None = None) -> None:
         done = await self._try(self._client.as_user(self._seats[0].user_id, "cancel", {"game_id": self._id}))
         if done is not None:
             self._record.deeds.append(
