@@ -18,47 +18,20 @@ from rich.live import Live
 from rich.table import Table
 
 from sketchy_orchestration.database.connect import DatabaseNotSetError
-from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local.legacy import LegacyHandler, LegacySettings
 from sketchy_orchestration.local.players.crowd import Crowd, Play, Progress
 from sketchy_orchestration.local.players.game import Pace
 from sketchy_orchestration.local.players.plan import Habits
 from sketchy_orchestration.local.players.record import Rules
 from sketchy_orchestration.local.players.report import Report, Spread
-from sketchy_orchestration.pubnub.keyset import DEFAULT_ORIGIN, Keyset
-from sketchy_orchestration.settings import Settings, settings
+from sketchy_orchestration.pubnub.keyset import Keyset
+from sketchy_orchestration.settings import settings
 
 _SHOWN = 10
 _NOTE_EVERY_S = 60.0
 _PHASES = ("waiting", "briefing", "drawing", "voting", "results")
 
 log = structlog.get_logger(__name__)
-
-
-class KeysMissingError(SketchyError):
-    """There is no PubNub keyset to listen with."""
-
-
-def keyset_of(known: Settings) -> Keyset:
-    """The keyset the settings name; a local origin is spoken to without TLS unless PUBNUB_SSL says otherwise.
-
-    Raises:
-        KeysMissingError: a key is not set.
-    """
-    if known.pubnub_subscribe_key is None or known.pubnub_publish_key is None:
-        raise KeysMissingError(
-            "PUBNUB_SUBSCRIBE_KEY or PUBNUB_PUBLISH_KEY is not set: set both, or start the local stack"
-            ' and run eval "$(sketchy env)"'
-        )
-    origin = known.pubnub_origin or DEFAULT_ORIGIN
-    local = origin.rpartition(":")[0] in ("127.0.0.1", "localhost")
-    ssl = known.pubnub_ssl and not (local and "pubnub_ssl" not in known.model_fields_set)
-    return Keyset(
-        publish_key=known.pubnub_publish_key,
-        subscribe_key=known.pubnub_subscribe_key,
-        origin=origin,
-        ssl=ssl,
-    )
 
 
 def play(
@@ -93,7 +66,7 @@ def play(
 ) -> None:
     """Play games as the application does and check what is heard. Exit code 1 when a promise was broken."""
     known = settings()
-    keyset = keyset_of(known)
+    keyset = Keyset.of(known)
     if known.database_url is None:
         raise DatabaseNotSetError(
             'DATABASE_URL is not set: set it, or start the local stack and run eval "$(sketchy env)"'
