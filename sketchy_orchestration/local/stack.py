@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,16 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-import psycopg
 from filelock import FileLock, Timeout
 
 from sketchy_orchestration.database import connect as connecting
 from sketchy_orchestration.database.connect import Address
 from sketchy_orchestration.database.migrate import migrate_up
 from sketchy_orchestration.database.queries import query
-from sketchy_orchestration.database.status import shifts_at_work
 from sketchy_orchestration.errors import SketchyError
-from sketchy_orchestration.local import application, processes, stack_dagster, stack_state
+from sketchy_orchestration.local import application, processes, stack_dagster, stack_runs, stack_state
 from sketchy_orchestration.local.postgres import EmbeddedPostgres
 from sketchy_orchestration.local.stack_keyset import LOCAL_KEYS, keyset_environment, local_environment
 from sketchy_orchestration.local.stack_parts import Part, answers
@@ -32,6 +29,7 @@ from sketchy_orchestration.settings import Environment, Settings
 
 _DATABASE = "DATABASE_URL"
 _SHIFT_SECONDS = 20.0
+_BRIDGES = {"timer-bridge": "timer", "fanout-bridge": "fanout"}
 
 
 class StackError(SketchyError):
@@ -116,14 +114,16 @@ class Stack:
         if self._options.services_only:
             self._save()
             return
-        code_server = self._start_code_server()
+        self._start_bridges()
         self._start_players()
+        code_server = self._start_code_server()
         self._save()
         self._start_dagster(code_server)
         self._save()
 
     def watch(self) -> None:
         """Look after the parts once; call it about every second."""
+        self._end_bridges()
         for part in self.parts:
             said = part.watch()
             if said:
@@ -143,17 +143,10 @@ class Stack:
         if "dagster-daemon" in by_name:
             # Without it no sensor replaces the runs that end now.
             by_name["dagster-daemon"].stop(hurry=hurry)
-        if self._dagster_ui is not None and not hurry:
+        if not hurry:
             known = {part.state.pid for part in self.parts} | {self._guard.pid if self._guard else 0}
-            if stack_dagster.terminate_runs(self._dagster_ui):
-                processes.wait_until(lambda: not self._runs(known), seconds=8, pause=0.1)
-            # A code server would wait for a run that does not end.
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                for run in self._runs(known):
-                    with suppress(psutil.Error):
-                        run.send_signal(number)
-                processes.wait_until(lambda: not self._runs(known), seconds=2, pause=0.1)
-        for name in ("dagster-webserver", "players", "code-server", "pubnub"):
+            stack_runs.end_runs(self._mark, known, self._dagster_ui)
+        for name in ("dagster-webserver", "players", "code-server", *_BRIDGES, "pubnub"):
             if name in by_name:
                 by_name[name].stop(hurry=hurry)
         self._end_guard()
@@ -308,8 +301,8 @@ class Stack:
         code_server.wait()
         # The first of the two to open a new storage creates its tables; they must not do it both.
         daemon.wait()
-        # The webserver's start takes two seconds of a processor that the first shifts have better use for.
-        processes.wait_until(self._timer_at_work, seconds=_SHIFT_SECONDS, pause=0.2)
+        # The webserver's start takes two seconds of a processor that the first runs have better use for.
+        processes.wait_until(self._end_bridges, seconds=_SHIFT_SECONDS, pause=0.5)
         webserver = self._part(
             "dagster-webserver",
             lambda port: [
@@ -325,15 +318,22 @@ class Stack:
         self._dagster_ui = f"http://127.0.0.1:{webserver.port}"
         self._tell(f"Dagster: {self._dagster_ui}")
 
-    def _timer_at_work(self) -> bool:
-        at = Address.of_url(self.database_url)
-        try:
-            with connecting.connect_to(at, application_name="sketchy up") as connection:
-                started = (datetime.now(UTC) - self.started_at).total_seconds()
-                found = shifts_at_work(connection)
-        except (SketchyError, psycopg.Error):
-            return False
-        return any(shift.kind == "timer" and shift.age_seconds < started for shift in found)
+    def _start_bridges(self) -> None:
+        """Put shifts to work that need no Dagster, whose loading takes seconds."""
+        for name, kind in _BRIDGES.items():
+            self._part(name, _shift_command(kind)).start()
+
+    def _end_bridges(self) -> bool:
+        """Let each bridge go when a run does its work; whether none is left."""
+        bridges = [part for part in self.parts if part.name in _BRIDGES]
+        if bridges:
+            at_work = stack_runs.shifts_in_runs(self.database_url)
+            for bridge in bridges:
+                if _BRIDGES[bridge.name] in at_work:
+                    bridge.stop()
+                    self.parts.remove(bridge)
+                    self._save()
+        return not any(part.name in _BRIDGES for part in self.parts)
 
     def _part(
         self,
@@ -367,10 +367,6 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _runs(self, known: set[int]) -> list[psutil.Process]:
-        """Programs of this stack that no part is: Dagster's runs."""
-        return [process for process in processes.marked(self._mark) if process.pid not in known]
-
     def _save(self) -> None:
         stack_state.write(
             self.home,
@@ -383,6 +379,10 @@ class Stack:
                 dagster_ui=self._dagster_ui,
             ),
         )
+
+
+def _shift_command(kind: str) -> Callable[[int], list[str]]:
+    return lambda _: [sys.executable, "-m", "sketchy_orchestration.cli.main", "shift", kind]
 
 
 def _enrol_everything(url: str) -> None:
