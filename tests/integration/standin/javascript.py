@@ -1,0 +1,79 @@
+"""Finds node, the official JavaScript SDK and a browser, or the reason why they are not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+SDK = "pubnub@12"
+FOLDER = Path(os.environ.get("SKETCHY_HOME", ".sketchy")).absolute() / "node" / SDK.replace("@", "-")
+SCRIPTS = Path(__file__).parent / "js"
+STEPS = [
+    "publish_get_and_post",
+    "fire_and_signal",
+    "subscribe_hears_everything_in_order",
+    "presence",
+    "history_and_counts",
+    "time",
+    "errors",
+    "access_manager",
+]
+
+
+def _skip(reason: str) -> None:
+    print(f"skipped: {reason}")  # noqa: T201 - a missing tool must be seen, not only counted
+    pytest.skip(reason)
+
+
+def node() -> str:
+    """The path of node, version 18 or later; skips the test otherwise."""
+    found = shutil.which("node")
+    if found is None:
+        _skip("there is no node on PATH")
+    assert found is not None
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    number = version.stdout.strip().removeprefix("v").split(".")[0]
+    if not number.isdigit() or int(number) < 18:
+        _skip(f"node is {version.stdout.strip()!r}; 18 or later is needed")
+    return found
+
+
+def sdk() -> Path:
+    """The folder of the installed SDK, installed once and kept; skips the test when npm cannot."""
+    npm = shutil.which("npm")
+    if npm is None:
+        _skip("there is no npm on PATH")
+    assert npm is not None
+    package = FOLDER / "node_modules" / "pubnub"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with FileLock(FOLDER / ".lock"):
+        if not (package / "package.json").exists():
+            command = [
+                npm,
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--no-package-lock",
+                "--prefix",
+                str(FOLDER),
+                SDK,
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+            if done.returncode != 0:
+                _skip(f"npm could not install {SDK}: {done.stderr.strip()[-300:]}")
+    return package
+
+
+def browser() -> str:
+    """The path of Chromium; skips the test when there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    _skip("there is no chromium on PATH")
+    raise AssertionError
