@@ -234,6 +234,9 @@ class GatewayDatabase:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("gateway_database_failed", why=self._at.hide(str(error)), sqlstate=error.sqlstate)
             raise DatabaseAwayError("the database does not answer") from None
+        except (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
+            log.error("gateway_schema_missing", sqlstate=error.sqlstate, todo="sketchy migrate up")
+            raise DatabaseAwayError("the migrations are not applied") from None
         except psycopg.DataError as error:
             log.info("gateway_value_refused", sqlstate=error.sqlstate)
             raise ValueRefusedError("a value cannot be stored") from None

@@ -122,8 +122,10 @@ class Front:
 
     def _told(self, function: str, exchange: _Exchange, method: str, seconds: float) -> None:
         self._telemetry.answered(function, exchange.status, seconds)
-        # Of what a stranger can provoke without end, one in a minute's share is told.
-        level = "warning" if exchange.status >= 500 else "info" if 400 <= exchange.status != 429 else "debug"
+        if not exchange.scope["path"].startswith(FUNCTIONS) or exchange.status == 429:
+            level = "debug"  # asked every second, or provoked by a stranger without end
+        else:
+            level = "warning" if exchange.status >= 500 else "info" if exchange.status >= 400 else "debug"
         getattr(log, level)(
             "gateway_request",
             function=function,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
+import sys
 from typing import Any
 
 import structlog
@@ -132,5 +134,8 @@ def serve(settings: Settings) -> None:
     listening = server_socket(settings.gateway_host, settings.gateway_port)
     host, port = listening.getsockname()[:2]
     log.info("gateway_listens", url=f"http://{host}:{port}")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again when it has stopped in order: then that is the end, and no failure.
+        signal.signal(number, lambda *_: sys.exit(0))
     with listening:
         uvicorn.Server(config).run(sockets=[listening])
