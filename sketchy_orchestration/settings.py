@@ -27,6 +27,11 @@ class Environment(StrEnum):
     production = "production"
 
 
+class AlertNotifier(StrEnum):
+    product = "product"
+    prometheus = "prometheus"
+
+
 class LogLevel(StrEnum):
     debug = "DEBUG"
     info = "INFO"
@@ -123,6 +128,34 @@ class Settings(BaseSettings):
     )
     supabase_jwt_issuer: str | None = Field(
         default=None, description="Issuer of players' access tokens. Unset: SUPABASE_URL/auth/v1"
+    )
+
+    service_levels: dict[str, float] = Field(
+        default={},
+        description='Contracts other than the default ones, as JSON: {"availability": 0.9995}',
+    )
+    alert_notifier: AlertNotifier = Field(
+        default=AlertNotifier.product,
+        description="Who notifies: product (SLACK and the like below) or prometheus (its Alertmanager)",
+    )
+    alert_slack_url: SecretStr | None = _secret("Where alerts for Slack go, as an apprise URL: slack://...")
+    alert_email_url: SecretStr | None = _secret("Where alerts by mail go, as an apprise URL: mailtos://...")
+    alert_pagerduty_url: SecretStr | None = _secret(
+        "Where alerts that wake somebody go, as an apprise URL: pagerduty://..."
+    )
+    alert_runbook_url: str = Field(
+        default="docs/runbooks", min_length=1, description="Where the runbooks are; alerts link there"
+    )
+    dead_man_url: SecretStr | None = _secret(
+        "URL that is fetched every minute while all is well; who is behind it alerts when that stops"
+    )
+    region: str = Field(
+        default="local",
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="Where this process runs, as canaries are labelled",
+    )
+    pubnub_monthly_limit: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Publishes a month the PubNub plan includes; 0 does not watch it"
     )
 
     gateway_host: str = Field(default="127.0.0.1", description="Address the gateway listens on")

@@ -30,6 +30,9 @@ LIMIT = 500
 
 LONGEST_RECONNECT = 2.0
 
+SLOW_SWEEP = 5.0
+"""Seconds after which a sweep counts as slow, as the service level has it."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -38,14 +41,18 @@ class Tally:
     """What the shift did since its last report."""
 
     sweeps: int = 0
+    slow_sweeps: int = 0
+    sweep_max_ms: float = 0.0
     transitions: int = 0
     extended: int = 0
     set_aside: int = 0
     errors: int = 0
     lateness: Histogram = field(default_factory=Histogram)
 
-    def add(self, swept: timer.Swept) -> None:
+    def add(self, swept: timer.Swept, seconds: float) -> None:
         self.sweeps += 1
+        self.slow_sweeps += seconds >= SLOW_SWEEP
+        self.sweep_max_ms = max(self.sweep_max_ms, seconds * 1000)
         self.transitions += swept.moved
         self.extended += swept.extended
         self.set_aside += swept.set_aside
@@ -54,6 +61,8 @@ class Tally:
     def numbers(self) -> dict[str, float]:
         return {
             "sweeps": self.sweeps,
+            "slow_sweeps": self.slow_sweeps,
+            "sweep_max_ms": round(self.sweep_max_ms, 3),
             "transitions": self.transitions,
             "extended": self.extended,
             "set_aside": self.set_aside,
@@ -121,7 +130,7 @@ class TimerShift:
             look=whole,
             seen=self._seen,
         )
-        self._tally.add(swept)
+        self._tally.add(swept, time.monotonic() - now)
         if whole:
             self._seen = swept.seen
             took = time.monotonic() - now

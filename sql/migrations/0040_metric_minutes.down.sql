@@ -1,0 +1,16 @@
+drop function orchestration.fold_minutes(timestamptz, boolean);
+drop function orchestration.roll_up_minutes(timestamptz, interval);
+drop function orchestration.shift_counts();
+drop function orchestration.minutes_down(timestamptz, timestamptz);
+drop function orchestration.metric_samples(timestamptz, timestamptz);
+drop function orchestration.waiting_events(integer);
+drop function orchestration.observe(text, text, double precision, text);
+drop function orchestration.merge_buckets(jsonb, jsonb);
+drop function orchestration.bucket_of(double precision);
+drop index orchestration.attempts_at_idx;
+drop index orchestration.outcomes_at_idx;
+drop table orchestration.observations;
+drop table orchestration.last_reports;
+drop table orchestration.rolled_up;
+drop table orchestration.metric_totals;
+drop table orchestration.metric_minutes;

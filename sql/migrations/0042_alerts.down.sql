@@ -1,0 +1,2 @@
+drop table orchestration.alert_messages;
+drop table orchestration.alerts;
