@@ -154,12 +154,10 @@ where o.id = any (%(outbox_ids)s::bigint[])
 -- What became of events, with what was tried in vain; for lanes still held in the epoch they were sent in.
 with done as materialized (
     select d.*
-    from unnest(%(outbox_ids)s::bigint[], %(event_ids)s::uuid[], %(game_ids)s::uuid[], %(lanes)s::smallint[],
-                %(epochs)s::bigint[], %(seqs)s::bigint[], %(outcomes)s::text[], %(attempts)s::smallint[],
-                %(afters)s::bigint[], %(timetokens)s::jsonb[], %(occurred_ats)s::timestamptz[], %(reasons)s::text[],
-                %(answers)s::text[])
-         as d (outbox_id, event_id, game_id, lane, epoch, seq, outcome, attempts, after_seq, timetokens, occurred_at,
-               reason, last_answer)
+    from json_to_recordset(%(rows)s::json)
+         as d (outbox_id bigint, event_id uuid, game_id uuid, lane smallint, epoch bigint, seq bigint, outcome text,
+               attempts smallint, after_seq bigint, timetokens jsonb, occurred_at timestamptz, reason text,
+               last_answer text)
     join orchestration.lanes l on l.lane = d.lane and l.epoch = d.epoch
 ), written as (
     insert into orchestration.outcomes
