@@ -1,0 +1,90 @@
+"""Who may do what, once, for tables and functions; a new one gets its line here.
+
+Letters: s select, i insert, u update, d delete; a capital means some columns only. What is not here, nobody but
+the owner may do.
+"""
+
+from __future__ import annotations
+
+ROLES = ("sketchy_timer", "sketchy_relay", "sketchy_gateway", "sketchy_operator")
+APPLICATION_ROLES = ("anon", "authenticated", "service_role")
+
+# table: timer, relay, gateway, operator
+TABLES: dict[str, tuple[str, str, str, str]] = {
+    "alert_messages": ("", "", "", "siud"),
+    "alerts": ("", "", "s", "siud"),
+    "application_row_security": ("", "", "", "s"),
+    "attempts": ("", "si", "s", "s"),
+    "circuit": ("s", "su", "s", "s"),
+    "dead_letters": ("", "siU", "s", "sU"),
+    "enrolments": ("s", "s", "s", "s"),
+    "flag_history": ("s", "s", "s", "s"),
+    "flags": ("s", "s", "s", "s"),
+    "lanes": ("s", "su", "s", "s"),
+    "last_reports": ("", "", "", ""),
+    "last_seqs": ("", "s", "s", "s"),
+    "ledger": ("", "s", "s", "s"),
+    "live_games": ("s", "s", "s", "s"),
+    "metric_minutes": ("", "", "s", "sd"),
+    "metric_totals": ("", "", "s", "s"),
+    "migrations": ("s", "s", "s", "s"),
+    "observations": ("", "", "s", "sd"),
+    "operator_actions": ("s", "", "", "s"),
+    "outbox": ("s", "s", "s", "s"),
+    "outcomes": ("", "si", "s", "s"),
+    "replaced_functions": ("", "", "", ""),
+    "rolled_up": ("", "", "s", "s"),
+    "sequenced": ("", "si", "s", "s"),
+    "set_aside": ("s", "", "", "s"),
+    "shifts": ("siu", "siu", "s", "su"),
+    "transitions": ("s", "s", "s", "s"),
+    "trigger_failures": ("s", "", "", "s"),
+}
+
+_ALL = "timer relay gateway operator"
+
+# function: the running parts that may call it
+FUNCTIONS: dict[str, str] = {
+    "accept_event": "gateway",
+    "act_on_games": "operator",
+    "all_submitted_since": "timer operator",
+    "bucket": _ALL,
+    "channels_of": "relay gateway",
+    "detach_day": "operator",
+    "drop_detached": "operator",
+    "drop_set_aside": "operator",
+    "ensure_partitions": "timer relay operator",
+    "flag_includes": _ALL,
+    "flag_number": _ALL,
+    "flag_on": _ALL,
+    "fold_minutes": "operator",
+    "forget_games": "operator",
+    "game_timer": "gateway",
+    "games_of_player": "gateway",
+    "is_enrolled": f"{_ALL} anon authenticated service_role",
+    "iso": _ALL,
+    "lane_lock": "relay operator",
+    "lane_of": _ALL,
+    "lock_class": _ALL,
+    "my_games": "authenticated",
+    "observe": "operator",
+    "old_partitions": "operator",
+    "reconcile": "timer operator",
+    "refresh_ledger": "timer relay operator",
+    "request_id": _ALL,
+    "retry_set_aside": "operator",
+    "roll_up_minutes": "operator",
+    "set_flag": "operator",
+    "signals": "gateway operator",
+    "sweep": "timer operator",
+    "timer_pass": "gateway",
+    "timer_syncs": "relay operator",
+    "waiting_events": "gateway operator",
+    "why_not_down": "operator",
+}
+
+
+def callers(function: str) -> set[str]:
+    """The roles that may call it."""
+    named = FUNCTIONS.get(function, "").split()
+    return {name if name in APPLICATION_ROLES else f"sketchy_{name}" for name in named}
