@@ -28,16 +28,16 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-def sketchy(home: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def sketchy(home: Path, *words: str, seconds: float = 90, **more: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "sketchy_orchestration.cli.main", *words],
-        env=clean_environment(home, **more),
+        env=clean_environment(home) | more,
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=seconds,
     )
 
 
