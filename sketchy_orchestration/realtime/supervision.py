@@ -28,8 +28,11 @@ GAMES_OVERDUE_BY = 2.0
 EVENTS_OVERDUE_BY = 10.0
 """Seconds after which an event without an outcome is: longer than an attempt and its first retries."""
 
+RECENT = timedelta(minutes=10)
+"""How far the frequent look at events goes back: what waits was recent once, and then it was seen."""
+
 RETENTION = timedelta(hours=24)
-"""How far the look at events goes back."""
+"""How far the look of every minute goes back: about a second for a million events."""
 
 POLICY = Policy(wanted=shifts.WANTED, soft_bound=shifts.SOFT_BOUND.total_seconds())
 
@@ -101,14 +104,16 @@ def overdue_games(settings: Settings) -> Overdue:
         return supervision.overdue_games(connection, by=GAMES_OVERDUE_BY)
 
 
-def overdue_events(settings: Settings) -> Overdue:
-    """Events that should have been heard; not counted while fan-out shifts are at work, who have the lanes.
+def overdue_events(settings: Settings, window: timedelta = RETENTION) -> Overdue:
+    """Events of the last `window` that should have been heard.
+
+    They are not counted while fan-out shifts are at work: those hold the lanes, and nobody else could send.
 
     Raises:
         SketchyError: the database cannot be reached or lacks our schema.
     """
     with _asking(settings) as connection:
-        return supervision.overdue_events(connection, by=EVENTS_OVERDUE_BY, window=RETENTION)
+        return supervision.overdue_events(connection, by=EVENTS_OVERDUE_BY, window=window)
 
 
 @contextmanager

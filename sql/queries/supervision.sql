@@ -23,6 +23,8 @@ update orchestration.shifts set ended_at = clock_timestamp(), end_reason = %(rea
 -- name: switch
 select enabled, changed_by, reason from orchestration.flags where name = %(name)s
 
+-- now(), not clock_timestamp(): only a stable expression is looked up in an index.
+
 -- name: overdue_games
 select count(*)::int as count,
        coalesce(extract(epoch from clock_timestamp() - min(due.deadline)), 0)::float8 as oldest,
@@ -31,9 +33,9 @@ select count(*)::int as count,
 from (
     select l.deadline
     from orchestration.live_games l
-    where l.deadline < clock_timestamp() - %(by)s::interval and not l.paused
+    where l.deadline < now() - %(by)s::interval and not l.paused
       and not exists (select from orchestration.set_aside a
-                      where a.game_id = l.game_id and a.retry_at > clock_timestamp())
+                      where a.game_id = l.game_id and a.retry_at > now())
     order by l.deadline
     limit %(limit)s
 ) due
@@ -53,8 +55,8 @@ from (
     from orchestration.outbox o
     -- They hold the lanes: nobody else could send, and counting a day's events is not free.
     where (select shifts from at_work) = 0
-      and o.occurred_at < clock_timestamp() - %(by)s::interval
-      and o.occurred_at > clock_timestamp() - %(window)s::interval
+      and o.occurred_at < now() - %(by)s::interval
+      and o.occurred_at > now() - %(window)s::interval
       and not exists (select from orchestration.outcomes c
                       where c.outbox_id = o.id and c.occurred_at = o.occurred_at)
     limit %(limit)s

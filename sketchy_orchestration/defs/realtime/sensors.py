@@ -11,7 +11,7 @@ from sketchy_orchestration.defs.realtime.runs import UNFINISHED, DagsterRuns
 from sketchy_orchestration.defs.resources import PostgresResource
 from sketchy_orchestration.domain.supervision import why_no_pass
 from sketchy_orchestration.realtime.shift import ShiftKind
-from sketchy_orchestration.realtime.supervision import overdue_events, overdue_games, supervise
+from sketchy_orchestration.realtime.supervision import RECENT, overdue_events, overdue_games, supervise
 
 WHY_TAG = "sketchy/why"
 
@@ -63,9 +63,12 @@ def backstop(context: dg.SensorEvaluationContext, postgres: PostgresResource) ->
     settings = postgres.settings()
     requests: list[dg.RunRequest] = []
     seen: list[str] = []
-    for kind, look in ((ShiftKind.timer, overdue_games), (ShiftKind.fanout, overdue_events)):
-        job = PASS_JOBS[kind]
-        why_not = why_no_pass(look(settings), pending=pending_runs(context.instance, job.name))
+    overdue = {
+        ShiftKind.timer: overdue_games(settings),
+        ShiftKind.fanout: overdue_events(settings, RECENT),
+    }
+    for kind, job in PASS_JOBS.items():
+        why_not = why_no_pass(overdue[kind], pending=pending_runs(context.instance, job.name))
         if why_not is None:
             requests.append(_request(kind, job))
         seen.append(f"{kind}: {why_not or 'a pass is requested'}")
