@@ -24,6 +24,11 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "migrate": ("migrate", "app", "Install our schema in a database, update it, take it out."),
     "timers": ("timers", "timers", "How exactly phases end, what is due next, what is set aside."),
     "games": ("games", "app", "What happened to a game, and what to do about it."),
+    "health": (
+        "health",
+        "health",
+        "Is everything well, since when not, and what to do; the exit code tells.",
+    ),
     "flags": ("flags", "app", "Switches, percentages and numbers that take effect within a second."),
     "play": ("play", "play", "Play games as the application does and check what is heard."),
     "pubnub": ("pubnub", "app", "The local PubNub."),
