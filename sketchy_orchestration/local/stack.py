@@ -146,9 +146,12 @@ class Stack:
         if not hurry:
             known = {part.state.pid for part in self.parts} | {self._guard.pid if self._guard else 0}
             stack_runs.end_runs(self._mark, known, self._dagster_ui)
-        for name in ("dagster-webserver", "players", "code-server", *_BRIDGES, "pubnub"):
-            if name in by_name:
-                by_name[name].stop(hurry=hurry)
+        last = [by_name[name] for name in ("pubnub",) if name in by_name]
+        others = [part for part in self.parts if part not in last]
+        for part in others:
+            part.signal_stop()
+        for part in (*others, *last):
+            part.stop(hurry=hurry)
         self._end_guard()
         processes.end_marked(self._mark, patience=1.0 if hurry else 5.0)
         if self._postgres is not None:
@@ -295,6 +298,8 @@ class Stack:
             lambda _: [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)],
             is_ready=lambda _: stack_dagster.daemon_beats(self.database_url),
             patience=90,
+            # It waits for its threads, though nothing it does is lost when it does not.
+            stop_seconds=2.0,
         )
         # It looks for the code server again and again, so the two load side by side.
         daemon.start()
@@ -343,6 +348,7 @@ class Stack:
         port: int | None = None,
         is_ready: Callable[[int], bool] | None = None,
         patience: float = 60.0,
+        stop_seconds: float = 5.0,
     ) -> Part:
         part = Part(
             name,
@@ -353,6 +359,7 @@ class Stack:
             port=port,
             is_ready=is_ready,
             patience=patience,
+            stop_seconds=stop_seconds,
         )
         self.parts.append(part)
         return part
