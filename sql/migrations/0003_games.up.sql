@@ -19,7 +19,9 @@ create table orchestration.live_games (
     paused_at timestamptz,
     graced boolean not null default false,
     check (paused = (paused_at is not null))
-) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
+        -- Cutting off empty pages takes a lock that every statement of the application would wait for.
+        vacuum_truncate = false);
 comment on column orchestration.live_games.graced is
     'Drawing had its grace period, whatever has become of the application''s row drawing_grace_<id>';
 create index live_games_deadline_idx on orchestration.live_games (deadline) where not paused;

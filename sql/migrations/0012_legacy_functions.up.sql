@@ -12,28 +12,31 @@ comment on column orchestration.replaced_functions.replacement_body is
 -- Puts a guard in front of a PL/pgSQL body: the whole body is a block, and a block may stand inside another.
 -- Lines of the form "#option ..." must stay first. A guard that fails, because our schema is gone, guards
 -- nothing.
-create function orchestration.guarded_body(p_body text, p_guard text, p_go_on_when text default 'others') returns text
+create function orchestration.guarded_body(
+    p_body text, p_guard text, p_handlers text default 'when others then null;'
+) returns text
     language plpgsql immutable strict set search_path = ''
 as $$
 declare
     v_options text := coalesce(substring(p_body from '^\s*((?:#[^\n]*\n\s*)+)'), '');
     v_block text := rtrim(substr(p_body, length(substring(p_body from '^\s*(?:#[^\n]*\n\s*)*')) + 1), E' \t\r\n');
 begin
-    return E'\n' || v_options || E'begin\n    begin ' || p_guard || E' exception when ' || p_go_on_when
-        || E' then null; end;\n' || v_block
+    return E'\n' || v_options || E'begin\n    begin ' || p_guard || ' exception ' || p_handlers || E' end;\n' || v_block
         -- A comment may stand behind the last semicolon, or behind an end that has none.
         || E'\n' || case when v_block ~ ';\s*(--[^\n]*\s*)*$' then '' else ';' end || E'\nend\n';
 end
 $$;
 
--- The list without enrolled games, from a copy of the application's own; when our schema is gone, the list as it was.
+-- The list without enrolled games, from a copy of the application's own. When our schema is gone, it is the list as it
+-- was; when it cannot be asked just now, an empty one: a game of ours must not be moved by two.
 create function orchestration.filtered_list_body(p_body text, p_language text) returns text
     language plpgsql immutable strict set search_path = ''
 as $$
 declare
     v_ours text := 'return query select o.* from orchestration.legacy_find_expired_games(2147483647) o '
         || 'where not orchestration.is_enrolled(o.game_id) limit $1; return;';
-    v_gone text := 'undefined_function or undefined_table or invalid_schema_name';
+    v_gone text := 'when undefined_function or undefined_table or invalid_schema_name or insufficient_privilege then null; '
+        || 'when others then return;';
 begin
     if p_language = 'plpgsql' then
         return orchestration.guarded_body(p_body, v_ours, v_gone);
