@@ -67,19 +67,18 @@ async def send_broken(request: web.BaseRequest, answer: Answer, struck: Struck) 
     match struck.fault.kind:
         case FaultKind.reset_before | FaultKind.reset_after:
             reset(request)
-            # Nothing can be written any more; aiohttp only wants something to return.
-            raise ConnectionResetError
+            return response  # goes nowhere: the connection is gone
         case FaultKind.hang:
             await asyncio.sleep(HANG_SECONDS)
             reset(request)
-            raise ConnectionResetError
+            return response
         case FaultKind.truncated:
             response.content_length = len(answer.body)
             await response.prepare(request)
             await response.write(answer.body[: max(1, len(answer.body) // 2)])
             if request.transport is not None:
                 request.transport.close()
-            raise ConnectionResetError
+            return response
         case FaultKind.garbage:
             garbage = random.Random(struck.seed).randbytes(len(answer.body))
             response.content_length = len(garbage)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from sketchy_orchestration.local.pubnub.answers import Answer, dumps
+from sketchy_orchestration.local.pubnub.answers import Answer, RefusalError, dumps
 from sketchy_orchestration.local.pubnub.calls import Call
 from sketchy_orchestration.local.pubnub.config import StandInError
 from sketchy_orchestration.local.pubnub.faults import Fault
+from sketchy_orchestration.local.pubnub.limits import parse_json
 from sketchy_orchestration.local.pubnub.service import Service
 
 PREFIX = "/_local/"
@@ -22,6 +22,8 @@ async def answer(service: Service, call: Call) -> Answer:
         return await _answer(service, call)
     except StandInError as error:
         return Answer(400, dumps({"error": str(error)}))
+    except RefusalError as refusal:
+        return refusal.answer
 
 
 async def _answer(service: Service, call: Call) -> Answer:
@@ -71,7 +73,7 @@ def _json(call: Call) -> object:
     if call.media_type.partition(";")[0].strip() != "application/json":
         raise StandInError("send Content-Type: application/json")
     try:
-        return json.loads(call.body)
+        return parse_json(call.body)
     except ValueError:
         raise StandInError("the body is not JSON") from None
 
