@@ -141,7 +141,7 @@ def up(
             live_started = True
             _show(console, stack, notices, tell)
         except _StopRequestedError:
-            console.print("stopping ...")
+            console.print("stopping ...", highlight=False)
         finally:
             try:
                 stack.stop()
@@ -151,7 +151,6 @@ def up(
 
 
 def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> None:
-    since = datetime.now(UTC)
     watch = _Watch(stack.database_url)
     pause = threading.Event()
     told_first = False
@@ -166,7 +165,9 @@ def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> Non
                     told_first = True
                     tell(f"first transition after {seconds:.1f} s")
                 if live is not None:
-                    title = f"Sketchy Orchestration, up {datetime.now(UTC) - since}".partition(".")[0]
+                    title = f"Sketchy Orchestration, up {datetime.now(UTC) - stack.started_at}".partition(
+                        "."
+                    )[0]
                     live.update(
                         screen(
                             status,

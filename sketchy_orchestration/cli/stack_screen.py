@@ -36,7 +36,7 @@ def screen(
     if parts:
         rows.add_row("parts", _parts(parts))
     if dagster_ui:
-        rows.add_row("Dagster UI", Text(dagster_ui, style="cyan underline"))
+        rows.add_row("Dagster UI", Text.assemble((dagster_ui, "cyan underline")))
     below: list[RenderableType] = [Text(line, style="dim") for line in notices]
     if problem:
         below.append(Text(problem, style="bold red"))
