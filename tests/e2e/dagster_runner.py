@@ -62,7 +62,7 @@ class RunningDagster:
             warnings.simplefilter("ignore")
             self.instance = dg.DagsterInstance.from_config(str(self.home))
         self.code_server = self.start_code_server()
-        self.daemon = self._start("daemon", "dagster._daemon", "run", "-w", str(self._workspace))
+        self.daemon = self.start_daemon()
 
     def start_code_server(self) -> Process:
         """Start it, where the daemon expects it, and wait until it listens."""
@@ -73,6 +73,10 @@ class RunningDagster:
         )
         assert processes.wait_until(lambda: not processes.is_free(self.port), seconds=60), self.logs()
         return self.code_server
+
+    def start_daemon(self) -> Process:
+        self.daemon = self._start("daemon", "dagster._daemon", "run", "-w", str(self._workspace))
+        return self.daemon
 
     def _start(self, name: str, module: str, *words: str) -> Process:
         return processes.start(
@@ -105,7 +109,7 @@ class RunningDagster:
         assert processes.wait_until(condition, seconds=seconds, pause=0.05), self.logs()
 
     def wait_until_settled(self) -> None:
-        self.wait(lambda: len(self.at_work("timer")) == 2 and len(self.at_work("fanout")) == 2, seconds=90)
+        self.wait(lambda: len(self.at_work("timer")) == 2 and len(self.at_work("fanout")) == 2, seconds=150)
 
     def said(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")

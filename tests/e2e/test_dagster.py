@@ -102,6 +102,32 @@ def test_a_worker_that_dies_unseen_is_ended_and_replaced(dagster: RunningDagster
     assert survivor["shift_id"] in {shift["shift_id"] for shift in dagster.at_work("timer")}
 
 
+def test_shifts_outlive_daemon_and_code_server(dagster: RunningDagster) -> None:
+    before = {shift["shift_id"] for kind in ("timer", "fanout") for shift in dagster.at_work(kind)}
+    for process in (dagster.daemon, dagster.code_server):
+        process.kill()
+        process.wait()
+    killed_at = dagster.execute("select clock_timestamp() as now")[0]["now"]
+
+    def all_beat_since() -> bool:
+        beats = dagster.execute(
+            "select count(*) as n from orchestration.shifts where ended_at is null"
+            " and heartbeat_at > %s + interval '3 seconds'",
+            killed_at,
+        )
+        return bool(beats[0]["n"] == 4)
+
+    dagster.wait(all_beat_since, seconds=10)
+    dagster.start_code_server()
+    dagster.start_daemon()
+    looks = dagster.said("daemon").count("timer: 2 of 2 at work; fanout: 2 of 2 at work")
+    dagster.wait(
+        lambda: dagster.said("daemon").count("timer: 2 of 2 at work; fanout: 2 of 2 at work") >= looks + 2
+    )
+    after = {shift["shift_id"] for kind in ("timer", "fanout") for shift in dagster.at_work(kind)}
+    assert after == before
+
+
 def test_a_paused_worker_is_ended_replaced_and_leaves_when_it_wakes(dagster: RunningDagster) -> None:
     paused = dagster.at_work("timer")[0]
     os.kill(paused["pid"], signal.SIGSTOP)
