@@ -28,7 +28,16 @@ RELIEVE_EVERY = 30.0
 LIMIT = 500
 """Most games in one statement; the flag max_games_per_sweep may lower it."""
 
-LONGEST_RECONNECT = 2.0
+LONGEST_RECONNECT = 1.0
+
+LONGEST_PAUSE = 0.5
+"""After a statement that fails again and again (disk full, time-outs): 20, 40 … ms, at most this."""
+
+LINGER = 1.5
+"""Seconds a relieved shift works on: until each of the others has had a heartbeat and moved up a rank."""
+
+REMEMBERED = 3.0
+"""Seconds a game is tried again whose last drawing came in: somebody may hold its row at first."""
 
 SLOW_SWEEP = 5.0
 """Seconds after which a sweep counts as slow, as the service level has it."""
@@ -42,6 +51,7 @@ class Tally:
 
     sweeps: int = 0
     slow_sweeps: int = 0
+    sweep_ms: float = 0.0
     sweep_max_ms: float = 0.0
     transitions: int = 0
     extended: int = 0
@@ -52,6 +62,7 @@ class Tally:
     def add(self, swept: timer.Swept, seconds: float) -> None:
         self.sweeps += 1
         self.slow_sweeps += seconds >= SLOW_SWEEP
+        self.sweep_ms += seconds * 1000
         self.sweep_max_ms = max(self.sweep_max_ms, seconds * 1000)
         self.transitions += swept.moved
         self.extended += swept.extended
@@ -62,6 +73,7 @@ class Tally:
         return {
             "sweeps": self.sweeps,
             "slow_sweeps": self.slow_sweeps,
+            "sweep_ms": round(self.sweep_ms, 3),
             "sweep_max_ms": round(self.sweep_max_ms, 3),
             "transitions": self.transitions,
             "extended": self.extended,
@@ -83,7 +95,8 @@ class TimerShift:
         self._tally = Tally()
         self._rank = 0
         self._seen: str | None = None
-        self._candidates: list[UUID] = []
+        self._candidates: dict[UUID, float] = {}
+        self._leave_at: float | None = None
         self._locked_passes = 0
         self._next_beat = time.monotonic() + HEARTBEAT
         self._next_relief = time.monotonic() + HEARTBEAT
@@ -91,47 +104,54 @@ class TimerShift:
 
     def work(self, running: RunningShift) -> EndReason:
         """Sweep until relieved, stopped or ended; the reason."""
-        reconnect = 0.05
+        failures = 0
         reason: EndReason | None = None
         while reason is None and not running.stopping.is_set():
             try:
+                if self._connection.closed:
+                    self._connection = open_connection(self._settings)
                 sleep = self._sweep()
                 reason = self._beat()
-                reconnect = 0.05
-            except psycopg.OperationalError as error:
+                failures = 0
+                if reason is None and not running.stopping.wait(sleep, self._connection.fileno()):
+                    self._hear()
+            except (psycopg.Error, SketchyError) as error:
+                failures += 1
                 self._tally.errors += 1
-                sleep = 0.0
-                if self._connection.broken or self._connection.closed:
-                    log.warning("timer shift lost its database", error=str(error).strip(), retry_in=reconnect)
-                    if running.stopping.wait(reconnect * random.uniform(0.5, 1)):
-                        break
-                    reconnect = min(reconnect * 2, LONGEST_RECONNECT)
-                    self._reconnect()
-                    continue
-                log.warning("sweep failed", error=str(error).strip())
-                sleep = decide.LONGEST_RETRY
+                running.stopping.wait(self._pause_after(error, failures))
             if running.report_due():
                 running.hand_in(self._tally.numbers())
                 self._tally = Tally()
-            if reason is None and not running.stopping.wait(sleep, self._connection.fileno()):
-                self._hear()
         return self._leave(running, reason or EndReason(running.stopping.reason))
+
+    def _pause_after(self, error: Exception, failures: int) -> float:
+        """Seconds to wait after so many failures in a row; not in step with other shifts."""
+        said = " ".join(str(error).split())
+        if self._connection.closed:
+            longest: float = min(LONGEST_RECONNECT, 0.05 * 2 ** min(failures - 1, 8))
+            pause = longest * random.uniform(0.5, 1)
+            log.warning("timer shift has no database", error=said, retry_in=round(pause, 3))
+        else:
+            pause = min(LONGEST_PAUSE, decide.LONGEST_RETRY * 2 ** min(failures - 1, 8))
+            log.warning("sweep failed", error=said, retry_in=pause)
+        return pause
 
     def _sweep(self) -> float:
         now = time.monotonic()
         whole = now >= self._next_whole_look
-        candidates, self._candidates = self._candidates, []
+        self._candidates = {game: until for game, until in self._candidates.items() if until > now}
         swept = timer.sweep(
             self._connection,
             limit=LIMIT,
             lag=decide.lag(self._rank),
             window=None if whole else decide.WINDOW,
-            candidates=candidates,
+            candidates=list(self._candidates),
             look=whole,
             seen=self._seen,
         )
         self._tally.add(swept, time.monotonic() - now)
-        if whole:
+        if whole and not swept.switched_off:
+            # Not while switched off: the drawings of that time are to be found afterwards.
             self._seen = swept.seen
             took = time.monotonic() - now
             self._next_whole_look = now + decide.whole_look_pause(took if not swept.moved else 0.0)
@@ -148,18 +168,20 @@ class TimerShift:
         """Take in notifications; one about a last drawing names its game."""
         for notification in self._connection.notifies(timeout=0):
             if notification.channel == "orchestration_all_submitted":
-                self._candidates.append(UUID(notification.payload))
+                self._candidates[UUID(notification.payload)] = time.monotonic() + REMEMBERED
 
     def _beat(self) -> EndReason | None:
         now = time.monotonic()
+        if self._leave_at is not None and now >= self._leave_at:
+            return EndReason.relieved
         if now < self._next_beat:
             return None
         self._next_beat = now + HEARTBEAT
         beat = shifts.beat(self._connection, self._identity.shift_id, self._tally.numbers())
         if beat is None:
             return EndReason.ended_by_supervisor
-        if beat.relieved:
-            return EndReason.relieved
+        if beat.relieved and self._leave_at is None:
+            self._leave_at = now + LINGER
         if beat.too_long:
             return EndReason.hard_bound
         self._rank = beat.rank
@@ -169,12 +191,6 @@ class TimerShift:
             if relieved is not None:
                 log.info("relieves an older shift", relieved=str(relieved))
         return None
-
-    def _reconnect(self) -> None:
-        try:
-            self._connection = open_connection(self._settings)
-        except SketchyError as error:
-            log.warning("no database yet", error=str(error))
 
     def _leave(self, running: RunningShift, reason: EndReason) -> EndReason:
         numbers = self._tally.numbers()
@@ -197,7 +213,11 @@ def open_connection(settings: Settings) -> Connection[Row]:
         statement_timeout=10.0,
         lock_timeout=0.2,
     )
-    timer.listen(connection)
+    try:
+        timer.listen(connection)
+    except psycopg.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -89,6 +89,8 @@ begin
         update orchestration.live_games set deadline = p_new_deadline where game_id = p_game_id;
     end if;
     update orchestration.live_games set paused = false, paused_at = null where game_id = p_game_id and paused;
+    -- The last drawing may have come in while no sweep looked at the game.
+    perform orchestration.notify_all_submitted(array[p_game_id]);
 end
 $$;
 
