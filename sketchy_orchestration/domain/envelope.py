@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ MESSAGE_OVERHEAD = 100
 _UNRESERVED = "-_.!~*'()"
 
 CHANNEL_LIMIT = 92
-_FORBIDDEN_IN_CHANNELS = frozenset(",:*/\\. ")
+_FORBIDDEN_IN_CHANNELS = re.compile(r"[\x00-\x20\x7f,:*/\\.]")
+# Built once: json.dumps makes a new encoder for every call that refuses NaN.
+_to_json = json.JSONEncoder(allow_nan=False).encode
 
 _PRESENCE_TYPES = frozenset({"player_joined", "player_left", "connection_status"})
 _PERSONAL_TYPES = frozenset({"MATCH_FOUND"})
@@ -121,9 +124,9 @@ def channel_fault(channel: str) -> str | None:
         return "a channel id must not be empty"
     if len(channel) > CHANNEL_LIMIT:
         return f"channel id of {len(channel)} characters: at most {CHANNEL_LIMIT} are allowed"
-    wrong = sorted({c for c in channel if c in _FORBIDDEN_IN_CHANNELS or ord(c) < 32 or ord(c) == 127})
+    wrong = _FORBIDDEN_IN_CHANNELS.search(channel)
     if wrong:
-        return f"channel id {channel!r}: {', '.join(map(repr, wrong))} is not allowed"
+        return f"channel id {channel!r}: {wrong[0]!r} is not allowed"
     return None
 
 
@@ -135,12 +138,21 @@ def encoded_size(channel: str, built: Mapping[str, object]) -> int:
     Raises:
         TypeError, ValueError: the message is not JSON (NaN and infinities are not).
     """
-    return len(quote(channel + json.dumps(built, allow_nan=False), safe=_UNRESERVED)) + MESSAGE_OVERHEAD
+    return len(quote(channel + to_json(built), safe=_UNRESERVED)) + MESSAGE_OVERHEAD
+
+
+def to_json(built: Mapping[str, object]) -> str:
+    """The message as the SDK writes it, but for NaN and infinities, which are no JSON.
+
+    Raises:
+        TypeError, ValueError: the message is not JSON.
+    """
+    return _to_json(built)
 
 
 def fits(channel: str, built: Mapping[str, object]) -> bool:
     """Whether PubNub takes the message on that channel; raises like `encoded_size`."""
-    return json_fits(channel, json.dumps(built, allow_nan=False))
+    return json_fits(channel, to_json(built))
 
 
 def json_fits(channel: str, text: str) -> bool:
@@ -157,20 +169,16 @@ def slim(event: Event) -> Event:
     return replace(event, data=kept, truncated=True)
 
 
-def fitting_message(event: Event, sent_to: tuple[str, ...], timestamp_ms: int) -> dict[str, object]:
-    """The event's message in the fullest form that PubNub takes on every channel it goes to.
-
-    Whole if it fits; else slim (short fields of `data` only); else with empty `data`.
+def slim_message(event: Event, sent_to: tuple[str, ...], timestamp_ms: int) -> dict[str, object]:
+    """The message of an event that is too large whole: short fields of `data` only, else none of them.
 
     Raises:
-        EventTooLargeError: not even that fits.
+        EventTooLargeError: not even that fits on every channel it goes to.
         TypeError, ValueError: the event's data is not JSON.
     """
     longest = max(sent_to, key=len)
-    built = message(event, timestamp_ms)
-    if fits(longest, built):
-        return built
     slimmed = slim(event)
+    built: dict[str, object] = {}
     for form in (slimmed, replace(slimmed, data={})):
         built = message(form, timestamp_ms)
         if fits(longest, built):
@@ -179,3 +187,14 @@ def fitting_message(event: Event, sent_to: tuple[str, ...], timestamp_ms: int) -
         f"event {event.event_id[:64]!r} of type {event.type[:64]!r} takes {encoded_size(longest, built)} "
         f"bytes even without data: PubNub takes {MESSAGE_LIMIT}"
     )
+
+
+def fitting_message(event: Event, sent_to: tuple[str, ...], timestamp_ms: int) -> dict[str, object]:
+    """The event's message, whole if PubNub takes that on every channel it goes to, else slim.
+
+    Raises:
+        EventTooLargeError: not even the slim one fits.
+        TypeError, ValueError: the event's data is not JSON.
+    """
+    built = message(event, timestamp_ms)
+    return built if fits(max(sent_to, key=len), built) else slim_message(event, sent_to, timestamp_ms)

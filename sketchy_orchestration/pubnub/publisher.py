@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -97,7 +96,7 @@ def check_sendable(channel: str, message: Mapping[str, object]) -> int:
     if fault := envelope.channel_fault(channel):
         raise EventRefusedError(publishing.of_unsendable("bad_channel", fault))
     try:
-        text = json.dumps(message, allow_nan=False)
+        text = envelope.to_json(message)
     except (TypeError, ValueError, RecursionError) as error:
         raise EventRefusedError(publishing.of_unsendable("not_json", str(error))) from None
     if not envelope.json_fits(channel, text):

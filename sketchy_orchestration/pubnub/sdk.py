@@ -6,7 +6,9 @@ docs/decisions/0010 lists the SDK's traps and how each is met here.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -156,9 +158,10 @@ class SdkPublisher:
         except Exception as error:  # the SDK lets anything through: see the decision
             raise failure(await self._verdict(error, exchange)) from None
         # The SDK takes any 200 with three parts for an acceptance.
-        body = await exchange.response.json(content_type=None) if exchange.response else None
-        if not (isinstance(body, list) and body[:1] == [1] and result is not None and result.timetoken > 0):
-            raise failure(self._judge(200, body, None))
+        response = exchange.response
+        body = await response.read() if response else b""
+        if not body.startswith(b"[1,") or result is None or result.timetoken <= 0:
+            raise failure(await self._verdict(ValueError("no acceptance"), exchange))
         return Acceptance(int(result.timetoken))
 
     async def _verdict(self, error: Exception, exchange: _Exchange) -> Verdict:
@@ -171,10 +174,8 @@ class SdkPublisher:
                     Breakage.connection,
                     self._tell(f"{response.status}, then {type(broken).__name__}: {broken}"),
                 )
-            # What the SDK decoded it hands over; otherwise the text must do.
-            decoded = getattr(error, "_errormsg", None)
-            if isinstance(decoded, list | dict):
-                body = decoded
+            with suppress(ValueError):
+                body = json.loads(str(body))
             return self._judge(response.status, body, response.headers.get("Retry-After"))
         if isinstance(error, PubNubException):
             # Before any request: the SDK found a key missing.

@@ -153,21 +153,13 @@ class Sending:
             self._release(game)
             return
         game.tried += 1
-        channels = tuple(event.channels)
-        try:
-            built = envelope.fitting_message(
-                _event(event, game.after), channels, int(self._clock.now() * 1000)
-            )
-        except (envelope.EventTooLargeError, TypeError, ValueError) as error:
-            reason = "too_large" if isinstance(error, envelope.EventTooLargeError) else "not_json"
-            self._judge(game, event, [publishing.of_unsendable(reason, str(error))])
-            return
-        missing = [channel for channel in channels if channel not in game.accepted]
+        whole = envelope.message(_event(event, game.after), int(self._clock.now() * 1000))
+        missing = [channel for channel in event.channels if channel not in game.accepted]
         if len(missing) == 1:
-            verdicts = [await self._publish(game, event, missing[0], built)]
+            verdicts = [await self._publish(game, event, missing[0], whole)]
         else:
             verdicts = list(
-                await asyncio.gather(*(self._publish(game, event, channel, built) for channel in missing))
+                await asyncio.gather(*(self._publish(game, event, channel, whole) for channel in missing))
             )
         failures = [verdict for verdict in verdicts if verdict is not None]
         if failures:
@@ -181,22 +173,37 @@ class Sending:
         self, game: Game, event: OutboxEvent, channel: str, built: dict[str, object]
     ) -> Verdict | None:
         began = time.monotonic()
-        try:
-            acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
-        except PublishError as error:
-            verdict = error.verdict
-        else:
-            self._evidence.accepted(str(game.key), time.monotonic())
-            self._gate.way_out = True
-            game.accepted[channel] = acceptance.timetoken
-            return None
+        verdict = await self._try(game, channel, built)
+        if verdict is not None and verdict.reason == "too_large":
+            # By PubNub's formula or by PubNub itself: what is too large whole is sent slim.
+            verdict = await self._try_slim(game, event, channel)
         now = time.monotonic()
+        if verdict is None:
+            self._evidence.accepted(str(game.key), now)
+            self._gate.way_out = True
+            return None
         self._evidence.failed(str(game.key), verdict, now)
         self._tally.failed_attempts += 1
         took = (now - began) * 1000
         self.attempts.append(Attempt(event, channel, game.tried, verdict.fault, verdict.reason, took))
         self.written.set()
         return verdict
+
+    async def _try(self, game: Game, channel: str, built: dict[str, object]) -> Verdict | None:
+        try:
+            acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
+        except PublishError as error:
+            return error.verdict
+        game.accepted[channel] = acceptance.timetoken
+        return None
+
+    async def _try_slim(self, game: Game, event: OutboxEvent, channel: str) -> Verdict | None:
+        whole, moment = _event(event, game.after), int(self._clock.now() * 1000)
+        try:
+            built = envelope.slim_message(whole, tuple(event.channels), moment)
+        except envelope.EventTooLargeError as error:
+            return publishing.of_unsendable("too_large", str(error))
+        return await self._try(game, channel, built)
 
     def _judge(self, game: Game, event: OutboxEvent, failures: list[Verdict]) -> None:
         refused = next((verdict for verdict in failures if verdict.fault is Fault.event), None)
