@@ -118,3 +118,9 @@ def watching_alone(connection: Connection[Row]) -> Iterator[bool]:
     finally:
         if alone and not connection.closed:
             connection.execute(query("monitoring.unlock_watch"))
+
+
+def mean_sweep_ms(connection: Connection[Row]) -> float:
+    """How long a sweep takes on average lately, ms; 0 without any."""
+    row = connection.execute(query("monitoring.sweep_time")).fetchone()
+    return float(row[0]) if row else 0.0

@@ -12,17 +12,25 @@ from starlette.responses import Response
 
 from sketchy_orchestration import __version__
 from sketchy_orchestration.domain.envelope import iso
+from sketchy_orchestration.domain.health import of_failed_database
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.gateway.failures import Problem, RequestError, answer
 from sketchy_orchestration.gateway.parts import Gateway, gateway_of
+from sketchy_orchestration.monitoring.health import as_json
 
 _PATIENCE = 2.0
 
 
 async def health(request: Request) -> Response:
-    """The process lives and answers; says nothing of what it depends on."""
-    del request
-    return answer({"status": "healthy", "version": __version__, "timestamp": iso(datetime.now(UTC))})
+    """200 while the process lives; `status` and `checks` say how the whole system fares."""
+    gateway = gateway_of(request)
+    pooler = "transaction mode" if gateway.database.pooled else "none"
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            checks = await asyncio.to_thread(gateway.watch.checks, pooler=pooler)
+    except TimeoutError:
+        checks = [of_failed_database(f"no answer within {_PATIENCE:g} s")]
+    return answer(as_json(checks))
 
 
 async def ready(request: Request) -> Response:
@@ -65,5 +73,7 @@ async def _database_problem(gateway: Gateway) -> str | None:
 
 
 async def metrics(request: Request) -> Response:
-    """For Prometheus."""
-    return Response(gateway_of(request).telemetry.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
+    """For Prometheus: this process, and the whole system as its tables tell it."""
+    gateway = gateway_of(request)
+    system = await asyncio.to_thread(gateway.watch.exposition)
+    return Response(gateway.telemetry.exposition() + system, headers={"content-type": CONTENT_TYPE_LATEST})

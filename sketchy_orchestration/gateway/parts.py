@@ -18,6 +18,7 @@ from sketchy_orchestration.gateway.outcomes import OutcomeWatch
 from sketchy_orchestration.gateway.player_tokens import PlayerTokens, PublishedKeys
 from sketchy_orchestration.gateway.rates import Rates
 from sketchy_orchestration.gateway.telemetry import Telemetry
+from sketchy_orchestration.monitoring.metrics import Watch
 from sketchy_orchestration.pubnub.access_tokens import AccessTokens
 from sketchy_orchestration.pubnub.keyset import DEFAULT_ORIGIN, Keyset
 from sketchy_orchestration.settings import Environment, Settings
@@ -64,6 +65,7 @@ class Gateway:
         self.outcomes = OutcomeWatch(self.database)
         self.access_tokens = _access_tokens(settings)
         self.telemetry = Telemetry(self.database.stats)
+        self.watch = Watch(settings)
 
     async def close(self) -> None:
         """End what runs and every connection."""

@@ -256,12 +256,28 @@ class AccessAnswer(Message):
     expires_at: str
 
 
+class SystemCheck(Message):
+    """One thing that was looked at; more numbers may stand beside."""
+
+    model_config = ConfigDict(extra="allow")
+
+    healthy: bool
+    status: Literal["ok", "warning", "failing"]
+    said: str
+    action: str | None
+    since: str | None
+    latency_ms: float | None
+
+
 class HealthAnswer(Message):
-    """The process lives."""
+    """The process lives; and how the whole system fares."""
 
-    model_config = _example(status="healthy", version="0.1.0", timestamp="2026-01-05T10:00:00.000Z")
+    model_config = _example(
+        status="healthy", checks={}, version="0.1.0", timestamp="2026-01-05T10:00:00.000Z"
+    )
 
-    status: Literal["healthy"]
+    status: Literal["healthy", "unhealthy"]
+    checks: dict[str, SystemCheck]
     version: str
     timestamp: str
 
@@ -284,12 +300,13 @@ class ReadyChecks(Message):
     database: DatabaseCheck
 
 
-class ReadyAnswer(HealthAnswer):
+class ReadyAnswer(Message):
     """Requests may come."""
 
-    model_config = ConfigDict(json_schema_extra={})
-
+    status: Literal["healthy"]
     checks: ReadyChecks
+    version: str
+    timestamp: str
 
 
 class ErrorDetail(Message):

@@ -45,3 +45,9 @@ select pg_try_advisory_lock(orchestration.lock_class(), 4000)
 
 -- name: unlock_watch
 select pg_advisory_unlock(orchestration.lock_class(), 4000)
+
+-- name: sweep_time
+-- Of the sweeps in the current reports of the shifts at work.
+select coalesce(sum((s.report ->> 'sweep_ms')::float8) / nullif(sum((s.report ->> 'sweeps')::float8), 0), 0)::float8
+from orchestration.shifts s
+where s.kind = 'timer' and s.heartbeat_at > clock_timestamp() - interval '5 minutes'
