@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from sketchy_orchestration.local import processes
-from sketchy_orchestration.local.postgres import EmbeddedPostgres
+from sketchy_orchestration.local.postgres import EmbeddedPostgres, RunningPostgres
 from sketchy_orchestration.local.postgres.folders import delete
 from sketchy_orchestration.local.stack_parts import answers
 from tests.e2e.stack_runner import RunningStack, sketchy
@@ -156,6 +156,35 @@ def test_a_data_folder_of_another_version_is_one_line(home: Path) -> None:
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "SKETCHY_HOME" in _error_of(sketchy(tmp_path / "file" / "home", "up"))
+
+
+def test_an_existing_database_is_used_and_nothing_is_invented_in_it(home: Path, database_url: str) -> None:
+    with RunningStack(home, ("--dagster-port", "3100"), {"DATABASE_URL": database_url}) as stack:
+        stack.wait_for("Dagster: ", seconds=_FIRST_START)
+        assert "Postgres: yours" in stack.said()
+        assert "players: none" in stack.said()
+        assert not (home / "postgres").exists()
+        system = stack.status()["system"]
+        assert (system["enrolment"], set(system["games"].values())) == (0, {0})
+        stack.process.send_signal(signal.SIGTERM)
+        assert stack.process.wait(45) == 0
+        assert _nothing_runs(stack)
+
+
+def test_a_database_whose_role_may_not_make_the_applications_tables_is_one_line(
+    home: Path, postgres: RunningPostgres, empty_database: str
+) -> None:
+    role = f"guest_{os.getpid()}"
+    with psycopg.connect(empty_database, autocommit=True) as conn:
+        conn.execute(f"create role {role} login password 'x'")
+    try:
+        url = postgres.url(role, "x", empty_database.rpartition("/")[2])
+        said = _error_of(sketchy(home, "up", DATABASE_URL=url))
+        assert "lacks the application's tables" in said
+        assert role in said
+    finally:
+        with psycopg.connect(empty_database, autocommit=True) as conn:
+            conn.execute(f"drop role {role}")
 
 
 def test_a_database_without_our_schema_is_one_line(home: Path, empty_database: str) -> None:
