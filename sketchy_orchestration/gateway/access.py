@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from sketchy_orchestration.domain.envelope import iso
 from sketchy_orchestration.gateway.callers import Kind
-from sketchy_orchestration.gateway.failures import RequestError, answer, unavailable
+from sketchy_orchestration.gateway.failures import RequestError, answer
 from sketchy_orchestration.gateway.parts import gateway_of, request_id
 from sketchy_orchestration.pubnub.access_tokens import GrantFailedError
 
@@ -28,7 +28,7 @@ async def pubnub_auth(request: Request) -> Response:
     gateway = gateway_of(request)
     player = await gateway.admit(request, Kind.player)
     if gateway.access_tokens is None:
-        raise unavailable("access_tokens_off", "this keyset grants no access tokens", 3600)
+        raise RequestError(404, "access_tokens_off", "this keyset grants no access tokens and needs none")
     games = await gateway.database.games_of_player(UUID(player.name), MOST_GAMES)
     channels = [channel for game in games for channel in (f"game-{game}", f"presence-{game}")]
     channels.append(f"user-{player.name}")

@@ -53,7 +53,7 @@ _MEANINGS = {
     400: "The request is not valid",
     401: "No valid credentials",
     403: "Not for this caller",
-    404: "There is no such game",
+    404: "There is no such game, or no such thing here",
     408: "The body took too long",
     413: "Too large",
     429: "Too many requests; Retry-After says when to come again",
@@ -132,7 +132,7 @@ FUNCTIONS_SERVED = (
         Kind.player,
         "A PubNub access token for the channels of the player's games",
         schemas.AccessAnswer,
-        errors=(502,),
+        errors=(404, 502),
     ),
 )
 

@@ -38,7 +38,7 @@ async def game_events(request: Request) -> Response:
 
 def _message(event: GameEvent, game_id: str) -> dict[str, object]:
     """As published; while it waits, its moment is that of its occurrence and what it follows is not known."""
-    return envelope.message(
+    told = envelope.message(
         envelope.Event(
             event_id=event.event_id,
             game_id=game_id,
@@ -52,6 +52,9 @@ def _message(event: GameEvent, game_id: str) -> dict[str, object]:
         ),
         _moment(event),
     )
+    if event.after_seq is None:
+        del told["after"]
+    return told
 
 
 def _moment(event: GameEvent) -> int:

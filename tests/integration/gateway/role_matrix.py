@@ -1,7 +1,7 @@
 """Who may do what, once, for tables and functions; a new one gets its line here.
 
-Letters: s select, i insert, u update, d delete; a capital means some columns only. What is not here, nobody but
-the owner may do.
+Letters: s select, i insert, u update, d delete; a capital means some columns only. What is not here, nobody
+but the owner may do.
 """
 
 from __future__ import annotations
