@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from binascii import a2b_qp
 from urllib.parse import unquote, unquote_to_bytes
 
 from sketchy_orchestration.local.pubnub.answers import RefusalError, service_error, unsupported
 from sketchy_orchestration.local.pubnub.limits import USER_ID_CHARACTERS, is_channel
 from sketchy_orchestration.local.pubnub.message import PRESENCE_SUFFIX
+
+_MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})|[\s]")
 
 
 class Call:
@@ -72,7 +76,7 @@ class Call:
     def part_bytes(self, index: int) -> bytes:
         """The path from this segment on, decoded; a message may hold a slash its sender did not encode."""
         raw = self.parts[index] if index == len(self.parts) - 1 else "/".join(self.parts[index:])
-        return unquote_to_bytes(raw)
+        return percent_decoded(raw)
 
     def channels(self, index: int) -> list[str]:
         """The comma-separated channel names of a path segment; `,` alone means none.
@@ -101,6 +105,18 @@ def channel_name(name: str) -> str:
     if not is_channel(bare):
         raise service_error(400, "Invalid Channel", "Balancer")
     return name
+
+
+def percent_decoded(text: str) -> bytes:
+    """What `unquote_to_bytes` gives, several times as fast.
+
+    Quoted-printable is percent-encoding with another sign, and the standard library decodes it in C.
+    """
+    if "%" not in text:
+        return text.encode("utf-8", "surrogateescape")
+    if _MALFORMED.search(text) is not None:
+        return unquote_to_bytes(text)
+    return a2b_qp(text.replace("=", "%3D").replace("%", "=").encode("utf-8", "surrogateescape"))
 
 
 def _decode(raw: str) -> str:

@@ -18,6 +18,7 @@ from sketchy_orchestration.local.pubnub.timetoken import seconds
 
 _TIMETOKEN = attrgetter("timetoken")
 _COMPACT_AT = 256
+_GONE = Message(0, "", b"")
 
 
 class Waiter:
@@ -56,6 +57,7 @@ class Channel:
         self.waiters: set[Waiter] = set()
 
     def drop_oldest(self) -> None:
+        self.log[self.head] = _GONE  # its memory is free now, its place only later
         self.head += 1
         if self.head >= _COMPACT_AT and self.head * 2 >= len(self.log):
             del self.log[: self.head]
