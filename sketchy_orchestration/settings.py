@@ -6,6 +6,7 @@ beside it is only that flag's default on a new database.
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -153,6 +154,10 @@ class Settings(BaseSettings):
         default="local",
         pattern=r"^[a-z0-9-]{1,32}$",
         description="Where this process runs, as canaries are labelled",
+    )
+    keys_rotated: dict[str, date] = Field(
+        default={},
+        description='When each key was last changed, as JSON: {"CRON_SECRET": "2026-01-31"}',
     )
     pubnub_monthly_limit: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Publishes a month the PubNub plan includes; 0 does not watch it"

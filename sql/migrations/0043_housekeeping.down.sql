@@ -1,0 +1,1 @@
+drop function orchestration.forget_old(text, timestamptz, integer, boolean);
