@@ -70,7 +70,7 @@ class Sending:
         self._others: deque[Game] = deque()
         self._turn = 0
         self._slots = 0
-        self._tasks: dict[asyncio.Task[None], Game] = {}
+        self._tasks: dict[asyncio.Task[bool], Game] = {}
         self._later: asyncio.TimerHandle | None = None
         self._resting: dict[Game, asyncio.TimerHandle] = {}
         self.hooks = Hooks()
@@ -111,7 +111,7 @@ class Sending:
                 return
             self._start(game)
 
-    def _start(self, game: Game) -> asyncio.Task[None]:
+    def _start(self, game: Game) -> asyncio.Task[bool]:
         self._slots += 1
         game.flying = True
         task = asyncio.create_task(self._fly(game, game.loaded[0]))
@@ -147,11 +147,12 @@ class Sending:
     # ------------------------------------------------------------------------------------------------
     # One event
 
-    async def _fly(self, game: Game, event: OutboxEvent) -> None:
+    async def _fly(self, game: Game, event: OutboxEvent) -> bool:
+        """Try to publish it; whether it is delivered."""
         # Between the decision and this moment the process may have been stopped, for any length of time.
         if not self._lease.may_send():
             self._release(game)
-            return
+            return False
         game.tried += 1
         whole = envelope.message(_event(event, game.after), int(self._clock.now() * 1000))
         missing = [channel for channel in event.channels if channel not in game.accepted]
@@ -168,6 +169,7 @@ class Sending:
             occurred = event.occurred_at.timestamp()
             self._tally.lateness.add([(self._clock.now() - occurred) * 1000])
             self._finish(game, event, "delivered")
+        return not failures
 
     async def _publish(
         self, game: Game, event: OutboxEvent, channel: str, built: dict[str, object]
@@ -183,6 +185,8 @@ class Sending:
             self._gate.way_out = True
             return None
         self._evidence.failed(str(game.key), verdict, now)
+        if self._evidence.way_out(now) is WayOut.fails:
+            self._gate.way_out = False
         self._tally.failed_attempts += 1
         took = (now - began) * 1000
         self.attempts.append(Attempt(event, channel, game.tried, verdict.fault, verdict.reason, took))
@@ -207,14 +211,14 @@ class Sending:
 
     def _judge(self, game: Game, event: OutboxEvent, failures: list[Verdict]) -> None:
         refused = next((verdict for verdict in failures if verdict.fault is Fault.event), None)
-        if refused is not None:
+        now = time.monotonic()
+        fails = self._evidence.way_out(now) is WayOut.fails
+        if refused is not None and not fails:
             self._finish(game, event, "dead", refused)
             return
-        now = time.monotonic()
         worst = next((verdict for verdict in failures if verdict.fault is Fault.keyset), failures[0])
-        if self._evidence.way_out(now) is WayOut.fails:
+        if fails:
             # The keyset's or our own way out's fault: that costs no event an attempt, nor those before it.
-            self._gate.way_out = False
             for each in self._games:
                 each.failed = 0
         elif worst.fault is Fault.moment:
@@ -278,7 +282,7 @@ class Sending:
     # ------------------------------------------------------------------------------------------------
     # Between events
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, task: asyncio.Task[bool]) -> None:
         game = self._tasks.pop(task)
         if task.cancelled():
             self._release(game)
@@ -343,7 +347,7 @@ class Sending:
             if game.loaded and game.key in self._games and game.lane not in self.leaving:
                 task = self._start(game)
                 await asyncio.wait([task])
-                return self._evidence.reason() is None
+                return not task.cancelled() and task.exception() is None and task.result()
         return None
 
     async def settle(self, lanes: Collection[int], within: float) -> None:

@@ -36,16 +36,28 @@ async def test_a_refused_event_is_dead_at_once_and_the_next_says_so(
     settings: Settings, connection: psycopg.Connection
 ) -> None:
     game, other, publisher = uuid4(), uuid4(), MemoryPublisher()
-    publisher.answer(400, [0, "Message Too Large", "1"], channel=f"game-{game}")
+    publisher.answer(400, [0, "Invalid JSON", "1"], channel=f"game-{game}")
     for _ in range(3):
         write_event(connection, game)
     write_event(connection, other)
     async with running(settings, publisher):
         await until(lambda: outcomes(connection) == {"delivered": 3, "dead": 1})
-    assert dead(connection) == [(game, 1, "too_large", "400 Message Too Large", 1)]
+    assert dead(connection) == [(game, 1, "invalid", "400 Invalid JSON", 1)]
     ours = [each.message for each in sent(publisher) if each.message["gameId"] == str(game)]
     assert [(message["seq"], message["after"]) for message in ours] == [(2, 0), (3, 2)]
     assert circuit(connection) == ("closed", None)
+
+
+async def test_what_pubnub_itself_finds_too_large_is_sent_slim(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    game, publisher = uuid4(), MemoryPublisher()
+    publisher.answer(413, [0, "Message Too Large", "1"])
+    write_event(connection, game, data='{"short": 1, "long": "%s"}' % ("x" * 300))
+    async with running(settings, publisher):
+        await until(lambda: outcomes(connection) == {"delivered": 1})
+    (accepted,) = sent(publisher)
+    assert (accepted.message["truncated"], accepted.message["data"]) == (True, {"short": 1})
 
 
 async def test_a_channel_that_alone_fails_holds_up_nobody_and_its_event_dies_after_three_attempts(
