@@ -75,6 +75,8 @@ def test_without_token_or_signature_everything_is_forbidden(wire: Wire) -> None:
     assert wire.get(f"/v2/presence/sub-key/{wire.sub}/channel/room").status == 403
     assert wire.get(f"/v2/presence/sub-key/{wire.sub}").status == 403
     assert wire.get("/time/0").status == 200
+    assert wire.get(f"/v2/presence/sub-key/{wire.sub}/channel/room/leave?uuid=me").status == 200
+    assert wire.where_now("me") == []
 
 
 def test_a_token_allows_what_it_says_and_no_more(wire: Wire) -> None:
