@@ -93,12 +93,12 @@ class TimerShift:
         self._settings = settings
         self._connection = connection
         self._tally = Tally()
-        self._rank = 0
+        self._rank = 1  # until the first heartbeat tells: a newcomer gets in nobody's way
         self._seen: str | None = None
         self._candidates: dict[UUID, float] = {}
         self._leave_at: float | None = None
         self._locked_passes = 0
-        self._next_beat = time.monotonic() + HEARTBEAT
+        self._next_beat = 0.0
         self._next_relief = time.monotonic() + HEARTBEAT
         self._next_whole_look = 0.0
 
@@ -110,6 +110,8 @@ class TimerShift:
             try:
                 if self._connection.closed:
                     self._connection = open_connection(self._settings)
+                    if failures <= 1:  # only this session was cut: others are at work meanwhile
+                        timer.warm_up(self._connection)
                 sleep = self._sweep()
                 reason = self._beat()
                 failures = 0
@@ -132,7 +134,9 @@ class TimerShift:
             pause = longest * random.uniform(0.5, 1)
             log.warning("timer shift has no database", error=said, retry_in=round(pause, 3))
         else:
-            pause = min(LONGEST_PAUSE, decide.LONGEST_RETRY * 2 ** min(failures - 1, 8))
+            # For a lock the statement itself has waited; and when it is free, no time is to be lost.
+            doubled = 0 if isinstance(error, psycopg.errors.LockNotAvailable) else min(failures - 1, 8)
+            pause = min(LONGEST_PAUSE, decide.LONGEST_RETRY * 2**doubled)
             log.warning("sweep failed", error=said, retry_in=pause)
         return pause
 
@@ -228,6 +232,7 @@ def start_timer_shift(identity: ShiftIdentity, settings: Settings) -> RunningShi
         SketchyError: the database cannot be reached, or lacks our schema or role.
     """
     connection = open_connection(settings)
+    timer.warm_up(connection)
     shifts.start(
         connection,
         identity.shift_id,

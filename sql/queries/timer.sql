@@ -11,7 +11,11 @@ from orchestration.sweep(
 ) s
 
 -- name: listen
-listen orchestration_deadline; listen orchestration_all_submitted; listen orchestration_flags
+listen orchestration_deadline; listen orchestration_all_submitted; listen orchestration_flags;
+set plan_cache_mode = force_generic_plan
+
+-- name: warm_up
+select orchestration.warm_up_sweep()
 
 -- name: overdue
 select count(*) from orchestration.live_games l

@@ -1,0 +1,1 @@
+drop function orchestration.warm_up_sweep();

@@ -1,0 +1,79 @@
+"""A shift is killed, or paused, in the middle of its work: the other one goes on within its 20 ms."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+import pytest
+
+from sketchy_orchestration.local import processes
+from tests.faults.timer.at_work import AtWork
+from tests.faults.timer.table import Table
+from tests.faults.timer.watching import Watching
+
+pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("timer faults")]
+
+ROUNDS = int(os.environ.get("SKETCHY_FAULT_ROUNDS", "3"))
+FIGURE_MS = 100
+
+
+@pytest.mark.timeout(60 + 15 * ROUNDS)
+def test_killed_at_random_moments_under_load(table: Table, shifts: AtWork, watching: Watching) -> None:
+    for number in range(ROUNDS):
+        games = table.deal(120)
+        table.wait_for(games, random.randrange(len(games) - 10))
+        victim = random.choice(shifts.running)
+        shifts.kill(victim)
+        table.wait_for(games)
+        print(f"round {number}: worst {watching.worst_ms():.0f} ms, machine {watching.machine_ms():.0f} ms")
+        shifts.start()
+    assert table.wrong() == []
+    assert watching.worst_ms() <= watching.bound_ms(FIGURE_MS)
+
+
+def test_both_killed_and_replaced(table: Table, shifts: AtWork, watching: Watching) -> None:
+    games = table.deal(80)
+    table.wait_for(games, 20)
+    for victim in list(shifts.running):
+        shifts.kill(victim)
+    shifts.start()
+    table.wait_for(games)
+    assert table.wrong() == []
+
+
+def test_paused_and_continued(table: Table, shifts: AtWork, watching: Watching) -> None:
+    first = table.deal(80)
+    table.wait_for(first, random.randrange(60))
+    victim = shifts.running[0]
+    victim.send_signal(signal.SIGSTOP)
+    table.wait_for(first)
+    assert watching.worst_ms() <= watching.bound_ms(FIGURE_MS)
+
+    # Until the other has noticed the silence and moved up a rank.
+    assert processes.wait_until(lambda: not shifts.is_at_work(victim), seconds=10)
+    second = table.deal(80)
+    table.wait_for(second, random.randrange(60))
+    victim.send_signal(signal.SIGCONT)
+    table.wait_for(second)
+    assert processes.wait_until(lambda: shifts.is_at_work(victim), seconds=10), shifts.said()
+    table.wait_for(table.deal(40))
+    assert table.wrong() == []
+    assert watching.worst_ms() <= watching.bound_ms(FIGURE_MS)
+
+
+def test_ended_while_paused_it_leaves_when_continued(
+    table: Table, shifts: AtWork, watching: Watching
+) -> None:
+    victim = shifts.running[0]
+    victim.send_signal(signal.SIGSTOP)
+    assert processes.wait_until(lambda: not shifts.is_at_work(victim), seconds=10)
+    shifts.end_as_supervisor(victim)
+    games = table.deal(40, first=0.5)
+    table.wait_for(games, 10)
+    victim.send_signal(signal.SIGCONT)
+    assert victim.wait(10) == 0
+    assert "ended_by_supervisor" in shifts.said()
+    table.wait_for(games)
+    assert table.wrong() == []
