@@ -62,22 +62,12 @@ begin
     with grace as (
         select case when orchestration.flag_on('grace_period') then orchestration.flag_number('grace_seconds') else 0 end
                as seconds
-    ), matching as (
+    ), matching as materialized (
         select g.id, l.phase, l.deadline, l.graced, to_jsonb(g) as game
         from orchestration.live_games l
         join public.games g on g.id = l.game_id
         where l.game_id = any (p_game_ids) and g.status::text = l.phase and not l.paused
-    ), drawing as (
-        select m.id, count(p.id) as active,
-               count(p.id) filter (where not exists (
-                   select from public.submissions s where s.game_id = m.id and s.user_id = p.user_id)) as missing,
-               m.graced or exists (select from public.game_metadata d
-                                   where d.game_id = m.id and d.key = 'drawing_grace_' || m.id) as had_grace
-        from matching m
-        left join public.game_participants p on p.game_id = m.id and p.left_at is null
-        where m.phase = 'drawing'
-        group by m.id, m.graced
-    ), decided as (
+    ), decided as materialized (
         select m.*,
                case when m.deadline <= p_at then
                         case when d.missing > 0 and not d.had_grace and (select seconds from grace) > 0
@@ -88,7 +78,17 @@ begin
                -- a second late, or ended early, it starts anew.
                case when p_at - m.deadline between interval '0' and interval '1 second' then m.deadline else p_at end
                as base
-        from matching m left join drawing d using (id)
+        from matching m
+        -- Game by game, by index: a join would be planned once, for however many games came first.
+        left join lateral (
+            select count(*) as active,
+                   count(*) filter (where not exists (
+                       select from public.submissions s where s.game_id = m.id and s.user_id = p.user_id)) as missing,
+                   m.graced or exists (select from public.game_metadata d
+                                       where d.game_id = m.id and d.key = 'drawing_grace_' || m.id) as had_grace
+            from public.game_participants p
+            where p.game_id = m.id and p.left_at is null
+        ) d on m.phase = 'drawing'
         where not orchestration.has_deadline_column(m.game) and m.phase <> 'waiting'
            or orchestration.deadline_of(m.game, null) is not distinct from m.deadline
     )
@@ -120,18 +120,18 @@ begin
     if v_ending is null then
         return p_moves;
     end if;
-    with p as (
-        select p.game_id from public.game_participants p where p.game_id = any (v_ending)
-        for no key update skip locked
-    ), s as (
-        select s.game_id from public.submissions s where s.game_id = any (v_ending) for no key update skip locked
-    )
     select array_agg(e.id) into v_busy
     from unnest(v_ending) e (id)
-    where (select count(*) from p where p.game_id = e.id)
-              < (select count(*) from public.game_participants p where p.game_id = e.id)
-       or (select count(*) from s where s.game_id = e.id)
-              < (select count(*) from public.submissions s where s.game_id = e.id);
+    cross join lateral (
+        select count(*) as n from (select from public.game_participants p where p.game_id = e.id
+                                   for no key update skip locked) l
+    ) p
+    cross join lateral (
+        select count(*) as n from (select from public.submissions s where s.game_id = e.id
+                                   for no key update skip locked) l
+    ) s
+    where p.n < (select count(*) from public.game_participants x where x.game_id = e.id)
+       or s.n < (select count(*) from public.submissions x where x.game_id = e.id);
     if v_busy is null then
         return p_moves;
     end if;
@@ -147,25 +147,19 @@ create function orchestration.write_results(p_game_ids uuid[]) returns void
     language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-    update public.submissions s
-    set vote_count = r.votes, is_winner = (r.place = 1)
-    from (
-        select s.id, count(v.id)::integer as votes,
-               row_number() over (partition by s.game_id order by count(v.id) desc, s.submitted_at, s.id) as place
-        from public.submissions s left join public.votes v on v.submission_id = s.id
-        where s.game_id = any (p_game_ids)
-        group by s.id
-    ) r
-    where s.id = r.id;
-
-    update public.game_participants p
-    set placement = r.place
-    from (
-        select s.game_id, s.user_id,
-               row_number() over (partition by s.game_id order by s.vote_count desc, s.submitted_at, s.id)::integer as place
-        from public.submissions s where s.game_id = any (p_game_ids)
-    ) r
-    where p.game_id = r.game_id and p.user_id = r.user_id;
+    with counted as materialized (
+        select s.id, s.game_id, s.user_id, s.submitted_at,
+               (select count(*) from public.votes v where v.submission_id = s.id)::integer as votes
+        from unnest(p_game_ids) g (id) join public.submissions s on s.game_id = g.id
+    ), placed as materialized (
+        select c.*, row_number() over (partition by c.game_id order by c.votes desc, c.submitted_at, c.id)::integer as place
+        from counted c
+    ), submissions as (
+        update public.submissions s set vote_count = r.votes, is_winner = (r.place = 1)
+        from placed r where s.id = r.id
+    )
+    update public.game_participants p set placement = r.place
+    from placed r where p.game_id = r.game_id and p.user_id = r.user_id;
 end
 $$;
 
@@ -279,7 +273,9 @@ begin
             v_made := v_made || p_moves[v_from:v_to];
             v_savepoints := v_savepoints + 1;
         exception when others then
-            if v_from < v_to then
+            if sqlstate in ('53100', '58030', '25006') then
+                raise;  -- a full or failing disk, a read-only server: no game's fault
+            elsif v_from < v_to then
                 v_middle := (v_from + v_to) / 2;
                 v_first := array[v_from, v_middle + 1] || v_first;
                 v_last := array[v_middle, v_to] || v_last;
@@ -312,6 +308,9 @@ create function orchestration.sweep(
     p_window interval default null
 ) returns orchestration.sweep_result
     language plpgsql volatile security definer set search_path = ''
+    -- One plan each, by index: planning anew for every batch costs more than the batch, and a plan made for what an
+    -- empty table's statistics say would read a full one.
+    set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_at timestamptz;
