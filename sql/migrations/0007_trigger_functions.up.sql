@@ -9,7 +9,9 @@ declare
     v_handler text;
 begin
     begin
-        perform orchestration.wait_at_most(50);
+        if current_setting('statement_timeout') <> '0' then
+            perform orchestration.wait_at_most(50);
+        end if;
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
@@ -34,32 +36,38 @@ end
 $$;
 
 create function orchestration.on_games_updated() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms'
+    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off  -- by index, as in the sweep
 as $$
 declare
     v_cause text := nullif(current_setting('orchestration.cause', true), '');
     v_now timestamptz := clock_timestamp();
     v_swept_at timestamptz;  -- the moment a sweep decided by
-    v_ids uuid[];
 begin
     begin
-        perform orchestration.wait_at_most(50);
-        if not orchestration.flag_on('triggers') then
-            return null;
+        if current_setting('statement_timeout') <> '0' then
+            perform orchestration.wait_at_most(50);
         end if;
-        select array_agg(n.id) into v_ids from new_rows n;
-        if v_ids is null then
+        if not orchestration.flag_on('triggers') then
             return null;
         end if;
         if v_cause = 'sweep' then
             v_swept_at := current_setting('orchestration.swept_at')::timestamptz;
+        -- Most updates, a player counted for one, concern neither the phase nor its deadline. Both tables hold the rows
+        -- in the same order; a join would be planned for one row and kept for 500.
+        elsif not exists (
+            select from (select unnest(array(select row(o.*)::public.games from old_rows o)) as o,
+                                unnest(array(select row(n.*)::public.games from new_rows n)) as n) z
+            where (z.o).status <> (z.n).status or (z.o).expires_at <> (z.n).expires_at
+               or to_jsonb(z.o) -> 'phase_expires_at' is distinct from to_jsonb(z.n) -> 'phase_expires_at') then
+            return null;
         end if;
         -- No variable has a type of ours: that would be looked up before this block begins.
         perform orchestration.record_changes(array_agg(
             row(c.game_id, c.from_phase, c.to_phase, c.deadline, c.next_deadline, v_now, c.cause, c.rebased, c.handler,
                 c.game)::orchestration.game_change order by c.deadline, c.game_id))
         from (
-            select g.game_id, g.from_phase, g.to_phase, g.deadline, g.rebased, g.handler, g.game, g.live,
+            select g.*,
                    case when g.from_phase = g.to_phase and not orchestration.has_deadline_column(g.game)
                              and g.to_phase <> 'waiting'
                         then g.deadline
@@ -73,19 +81,21 @@ begin
                         when g.deadline <= v_swept_at then 'timer'
                         else 'all_submitted' end as cause
             from (
-                select n.id as game_id, o.status::text as from_phase, n.status::text as to_phase,
+                select (z.n).id as game_id, (z.o).status::text as from_phase, (z.n).status::text as to_phase,
                        l.game_id is not null as live, coalesce(e.handler, 'legacy') as handler,
                        case when l.game_id is not null then l.deadline
-                            else orchestration.deadline_of(to_jsonb(o), orchestration.phase_began(to_jsonb(o)))
+                            else orchestration.deadline_of(to_jsonb(z.o), orchestration.phase_began(to_jsonb(z.o)))
                        end as deadline,
                        coalesce(v_swept_at - l.deadline > interval '1 second', false) as rebased,
-                       to_jsonb(n) as game
-                from old_rows o
-                join new_rows n on n.id = o.id
-                left join orchestration.enrolments e on e.game_id = n.id
-                left join orchestration.live_games l on l.game_id = n.id
-                where l.game_id is not null or o.status <> n.status
+                       to_jsonb(z.n) as game
+                from (select unnest(array(select row(o.*)::public.games from old_rows o)) as o,
+                             unnest(array(select row(n.*)::public.games from new_rows n)) as n) z
+                left join orchestration.enrolments e on e.game_id = (z.n).id
+                left join orchestration.live_games l on l.game_id = (z.n).id
+                where (z.n).id = (z.o).id and (l.game_id is not null or (z.o).status <> (z.n).status)
+                offset 0  -- keeps each row's jsonb from being built again for every use
             ) g
+            offset 0
         ) c
         where c.from_phase <> c.to_phase or (c.live and c.next_deadline is distinct from c.deadline)
         having count(*) > 0;
@@ -94,7 +104,8 @@ begin
             raise;  -- the sweep itself must not move a game silently: it sets the game aside
         end if;
         begin
-            perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
+            perform orchestration.record_trigger_failure(
+                tg_name, array(select n.id from new_rows n), sqlstate, sqlerrm);
         exception when others then null;
         end;
     end;
@@ -108,7 +119,9 @@ create function orchestration.on_game_deleted() returns trigger
 as $$
 begin
     begin
-        perform orchestration.wait_at_most(50);
+        if current_setting('statement_timeout') <> '0' then
+            perform orchestration.wait_at_most(50);
+        end if;
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
@@ -140,6 +153,7 @@ as $$
                                         where s.game_id = p.game_id and s.user_id = p.user_id));
 $$;
 
+-- In the following, events are written by one statement each: a function a row would be planned and called for each.
 create function orchestration.on_participants_changed() returns trigger
     language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
@@ -150,23 +164,29 @@ begin
         return null;  -- placements and counts are told with game_completed
     end if;
     begin
-        perform orchestration.wait_at_most(50);
+        if current_setting('statement_timeout') <> '0' then
+            perform orchestration.wait_at_most(50);
+        end if;
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
         if tg_op = 'INSERT' then
-            select array_agg(distinct n.game_id) into v_ids from new_rows n;
-            perform orchestration.write_event(n.game_id, 'player_joined', orchestration.player_joined_data(to_jsonb(n)),
-                                              n.user_id::text)
+            insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+            select n.game_id, orchestration.lane_of(n.game_id), 'player_joined', n.user_id::text,
+                   jsonb_strip_nulls(orchestration.player_joined_data(to_jsonb(n))),
+                   orchestration.channels_of('player_joined', n.game_id::text, n.user_id::text), orchestration.request_id()
             from new_rows n
-            where n.left_at is null and orchestration.is_enrolled(n.game_id)
+            join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
+            where n.left_at is null
             order by n.joined_at, n.id;
             return null;
         elsif tg_op = 'UPDATE' then
-            select array_agg(distinct n.game_id) into v_ids from new_rows n;
-            perform orchestration.write_event(n.game_id, e.type, e.data, n.user_id::text)
+            insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+            select n.game_id, orchestration.lane_of(n.game_id), e.type, n.user_id::text, jsonb_strip_nulls(e.data),
+                   orchestration.channels_of(e.type, n.game_id::text, n.user_id::text), orchestration.request_id()
             from old_rows o
             join new_rows n on n.id = o.id
+            join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
             cross join lateral (
                 select 'player_left' as type, orchestration.player_left_data(to_jsonb(n)) as data
                 where o.left_at is null and n.left_at is not null
@@ -177,25 +197,32 @@ begin
                 select 'player_ready', orchestration.player_ready_data(to_jsonb(n))
                 where n.is_ready is distinct from o.is_ready
             ) e
-            where orchestration.is_enrolled(n.game_id)
             order by n.joined_at, n.id;
             select array_agg(distinct n.game_id) into v_ids
             from old_rows o join new_rows n on n.id = o.id
             where o.left_at is null and n.left_at is not null;
         else
-            select array_agg(distinct o.game_id) into v_ids from old_rows o;
-            perform orchestration.write_event(o.game_id, 'player_left', orchestration.player_left_data(to_jsonb(o)),
-                                              o.user_id::text)
+            -- The players of a deleted game leave in silence.
+            insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+            select o.game_id, orchestration.lane_of(o.game_id), 'player_left', o.user_id::text,
+                   jsonb_strip_nulls(orchestration.player_left_data(to_jsonb(o))),
+                   orchestration.channels_of('player_left', o.game_id::text, o.user_id::text), orchestration.request_id()
             from old_rows o
-            where o.left_at is null and orchestration.is_enrolled(o.game_id)
-              and exists (select from public.games g where g.id = o.game_id)
+            join orchestration.enrolments h on h.game_id = o.game_id and h.handler = 'orchestration'
+            where o.left_at is null and exists (select from public.games g where g.id = o.game_id)
             order by o.joined_at, o.id;
+            select array_agg(distinct o.game_id) into v_ids from old_rows o;
         end if;
         if v_ids is not null then
             perform orchestration.notify_all_submitted(v_ids);
         end if;
     exception when others then
         begin
+            if tg_op = 'DELETE' then
+                v_ids := array(select distinct o.game_id from old_rows o);
+            else
+                v_ids := array(select distinct n.game_id from new_rows n);
+            end if;
             perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
         exception when others then null;
         end;
@@ -207,37 +234,42 @@ $$;
 create function orchestration.on_submissions_changed() returns trigger
     language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
-declare
-    v_ids uuid[];
 begin
     if current_setting('orchestration.cause', true) = 'sweep' then
         return null;  -- placements and counts are told with game_completed
     end if;
     begin
-        perform orchestration.wait_at_most(50);
+        -- Every vote counts itself here. A drawing may be large, and is not unpacked to see that it is still the same.
+        if tg_op = 'UPDATE' and not exists (
+            select from old_rows o join new_rows n on n.id = o.id
+            where case when n.vote_count <> o.vote_count or n.is_winner <> o.is_winner
+                       then pg_column_size(n.drawing_data) <> pg_column_size(o.drawing_data)
+                       else n.drawing_data is distinct from o.drawing_data end) then
+            return null;
+        end if;
+        if current_setting('statement_timeout') <> '0' then
+            perform orchestration.wait_at_most(50);
+        end if;
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
-        select array_agg(distinct n.game_id) into v_ids from new_rows n;
+        -- A drawing sent again is told again, under the same submission id.
+        insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+        select n.game_id, orchestration.lane_of(n.game_id), 'drawing_submitted', n.user_id::text,
+               jsonb_strip_nulls(orchestration.drawing_submitted_data(jsonb_build_object(
+                   'id', n.id, 'user_id', n.user_id, 'submitted_at', n.submitted_at, 'element_count', n.element_count,
+                   'drawing_time_seconds', n.drawing_time_seconds))),
+               orchestration.channels_of('drawing_submitted', n.game_id::text, n.user_id::text), orchestration.request_id()
+        from new_rows n
+        join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
+        order by n.submitted_at, n.id;
         if tg_op = 'INSERT' then
-            perform orchestration.write_event(n.game_id, 'drawing_submitted',
-                                              orchestration.drawing_submitted_data(to_jsonb(n)), n.user_id::text)
-            from new_rows n
-            where orchestration.is_enrolled(n.game_id)
-            order by n.submitted_at, n.id;
-        else
-            -- A drawing sent again is told again, under the same submission id.
-            perform orchestration.write_event(n.game_id, 'drawing_submitted',
-                                              orchestration.drawing_submitted_data(to_jsonb(n)), n.user_id::text)
-            from old_rows o join new_rows n on n.id = o.id
-            where n.drawing_data is distinct from o.drawing_data and orchestration.is_enrolled(n.game_id)
-            order by n.submitted_at, n.id;
-            return null;
+            perform orchestration.notify_all_submitted(array(select n.game_id from new_rows n));
         end if;
-        perform orchestration.notify_all_submitted(v_ids);
     exception when others then
         begin
-            perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
+            perform orchestration.record_trigger_failure(
+                tg_name, array(select distinct n.game_id from new_rows n), sqlstate, sqlerrm);
         exception when others then null;
         end;
     end;
@@ -248,23 +280,25 @@ $$;
 create function orchestration.on_votes_cast() returns trigger
     language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
-declare
-    v_ids uuid[];
 begin
     begin
-        perform orchestration.wait_at_most(50);
+        if current_setting('statement_timeout') <> '0' then
+            perform orchestration.wait_at_most(50);
+        end if;
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
-        select array_agg(distinct n.game_id) into v_ids from new_rows n;
-        perform orchestration.write_event(n.game_id, 'vote_cast', orchestration.vote_cast_data(to_jsonb(n)),
-                                          n.voter_id::text)
+        insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+        select n.game_id, orchestration.lane_of(n.game_id), 'vote_cast', n.voter_id::text,
+               jsonb_strip_nulls(orchestration.vote_cast_data(to_jsonb(n))),
+               orchestration.channels_of('vote_cast', n.game_id::text, n.voter_id::text), orchestration.request_id()
         from new_rows n
-        where orchestration.is_enrolled(n.game_id)
+        join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
         order by n.voted_at, n.id;
     exception when others then
         begin
-            perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
+            perform orchestration.record_trigger_failure(
+                tg_name, array(select distinct n.game_id from new_rows n), sqlstate, sqlerrm);
         exception when others then null;
         end;
     end;
