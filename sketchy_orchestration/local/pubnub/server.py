@@ -7,7 +7,7 @@ import math
 import socket
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDict
 
@@ -22,6 +22,11 @@ from sketchy_orchestration.local.pubnub.service import Service
 HOST = "127.0.0.1"
 _LONGEST_LINE = 65_536  # a publish of 32 KiB, URL-encoded, still fits; aiohttp's own 8 KiB would refuse it
 _BACKLOG = 1024
+_LONGEST_PIECE = 65_536
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/javascript; charset=UTF-8\r\nAccess-Control-Allow-Origin: *\r\n"
+    b"Cache-Control: no-cache\r\nContent-Length: %d\r\n\r\n"
+)
 
 _log = structlog.get_logger(__name__)
 _PREFLIGHT = {
@@ -59,6 +64,32 @@ class Connection(web.RequestHandler):
 class _Connections(web.Server):
     def __call__(self) -> Connection:
         return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _InOnePiece(web.StreamResponse):
+    """An answer whose bytes are ready: without aiohttp's making of headers a publish costs half."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        self._keep_alive = True
+        if request.transport is not None:
+            request.transport.write(self._data)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything is written already."""
+
+
+def respond_quickly(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """The same answer as `respond`, by the shortest way where nothing is special about request or answer."""
+    plain = answer.status == 200 and answer.retry_after is None and answer.content_type is JAVASCRIPT
+    if not plain or len(answer.body) > _LONGEST_PIECE or request.method == "HEAD" or not request.keep_alive:
+        return respond(answer)
+    if request.version != HttpVersion11:
+        return respond(answer)
+    return _InOnePiece(_HEAD % len(answer.body) + answer.body)
 
 
 def respond(answer: Answer) -> web.Response:
@@ -139,7 +170,10 @@ class StandIn:
         operation = service.operation(call)
         if service.faults.any_on:
             return await self._handle_with_faults(request, call, operation)
-        return self._count(operation, await service.answer(call, operation))
+        answer = await service.answer(call, operation)
+        service.requests[operation] += 1
+        service.statuses[answer.status] += 1
+        return respond_quickly(request, answer)
 
     async def _handle_with_faults(
         self, request: web.BaseRequest, call: Call, operation: str

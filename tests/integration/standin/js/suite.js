@@ -109,6 +109,8 @@
         equal([here.totalOccupancy, uuids], [2, ['guest', 'watcher']], 'here now');
         const several = await watcher.hereNow({ channels: [channel, named('empty')] });
         equal(several.totalChannels, 1, 'here now of several');
+        const everywhere = await watcher.hereNow({});
+        equal(everywhere.channels[channel].occupancy, 2, 'here now of all');
         equal((await watcher.whereNow({ uuid: 'guest' })).channels, [channel], 'where now');
         guest.unsubscribe({ channels: [channel] });
         await until(() => heard.presences.includes('leave guest'), 'leave');
