@@ -1,11 +1,4 @@
-drop function orchestration.why_not_down();
-drop function orchestration.reconcile(boolean, integer);
-drop function orchestration.missed_events(uuid[]);
-drop function orchestration.all_submitted_since(pg_snapshot);
-drop function orchestration.sweep(integer, uuid[], interval, interval);
-drop function orchestration.reconcile_game(uuid, boolean);
 drop function orchestration.make_moves_singling_out(orchestration.move[], timestamptz);
-drop type orchestration.sweep_result;
 drop function orchestration.make_moves(orchestration.move[], timestamptz);
 drop function orchestration.write_moves(orchestration.move[], timestamptz);
 drop function orchestration.adapt_sweep();

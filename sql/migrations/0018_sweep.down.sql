@@ -1,0 +1,3 @@
+drop function orchestration.all_submitted_since(pg_snapshot);
+drop function orchestration.sweep(integer, uuid[], interval, interval);
+drop type orchestration.sweep_result;

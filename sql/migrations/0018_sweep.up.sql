@@ -1,0 +1,151 @@
+-- The sweep: moves every due game on, once, in one transaction.
+
+create type orchestration.sweep_result as (
+    due integer, moved integer, extended integer, locked integer, set_aside integer, switched_off boolean, more boolean,
+    lateness_ms double precision[], next_deadline timestamptz
+);
+
+-- One pass. At most one phase per game and pass: what is due again after an outage is due in the next pass, rebased.
+--   p_candidates  games somebody said may end drawing early
+--   p_lag         take only what is overdue by this much: what another sweeper has left
+--   p_window      look no further back than this; null looks at everything and repairs what it cannot move because
+--                 live_games and games disagree. Entries of the index that an old transaction keeps from being
+--                 cleaned up lie further back and would all be read
+create function orchestration.sweep(
+    p_limit integer default 500, p_candidates uuid[] default '{}', p_lag interval default '0',
+    p_window interval default null
+) returns orchestration.sweep_result
+    language plpgsql volatile security definer set search_path = ''
+    -- One plan each, by index: planning anew for every batch costs more than the batch, and a plan made for what an
+    -- empty table's statistics say would read a full one.
+    set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+declare
+    v_at timestamptz;
+    v_cut timestamptz;
+    v_from timestamptz;
+    v_limit integer;
+    v_due uuid[];
+    v_again uuid[];
+    v_moves orchestration.move[];
+    v_made orchestration.move[] := '{}';
+    v_tried uuid[];
+    v_left uuid[];
+    v_result orchestration.sweep_result;
+begin
+    -- Shared with other sweeps, exclusive to who switches a flag: nothing commits after the switch-off has.
+    perform pg_advisory_xact_lock_shared(orchestration.lock_class(), 1);
+    -- A sweep that no trigger records and tells of must not be.
+    if not coalesce(orchestration.flag_on('timer_monitoring') and orchestration.flag_on('triggers'), false) then
+        return row(0, 0, 0, 0, 0, true, false, '{}', null)::orchestration.sweep_result;
+    end if;
+    v_at := clock_timestamp();
+    v_cut := v_at - p_lag;
+    v_from := coalesce(v_cut - p_window, '-infinity');
+    v_limit := least(p_limit, coalesce(orchestration.flag_number('max_games_per_sweep')::integer, p_limit));
+    perform set_config('orchestration.cause', 'sweep', true);
+    perform set_config('orchestration.swept_at', v_at::text, true);
+    -- Nothing but the games' own rows should be locked by others: what is, is set aside rather than waited for.
+    perform set_config('lock_timeout', '20ms', true);
+    -- An error of somebody's deferred constraint would come at the commit, where no single game could be set aside.
+    set constraints all immediate;
+
+    v_due := orchestration.lock_games(null, v_from, v_cut, v_limit);
+    if cardinality(p_candidates) > 0 then
+        v_due := coalesce(v_due, '{}') || orchestration.lock_games(array(
+            select c from unnest(p_candidates) c
+            where not exists (select from orchestration.set_aside a where a.game_id = c)));
+    end if;
+    if v_due is not null then
+        v_moves := orchestration.without_busy(orchestration.decide_moves(v_due, v_at));
+    end if;
+    if v_moves is not null then
+        v_made := orchestration.make_moves_singling_out(v_moves, v_at);
+        v_tried := array(select m.game_id from unnest(v_moves) m);
+    end if;
+
+    -- Once more what was set aside, a few and each by itself.
+    select array_agg(r.game_id) into v_again
+    from (select a.game_id from orchestration.set_aside a where a.retry_at <= v_cut order by a.retry_at limit 10) r;
+    if v_again is not null then
+        perform set_config('lock_timeout', '2ms', true);
+        v_again := orchestration.lock_games(v_again);
+        for v_moves in
+            select array[m] from unnest(orchestration.without_busy(orchestration.decide_moves(v_again, v_at))) m
+        loop
+            v_made := v_made || orchestration.make_moves_singling_out(v_moves, v_at);
+            v_tried := v_tried || (v_moves[1]).game_id;
+        end loop;
+    end if;
+
+    select array_agg(l.game_id) into v_left
+    from (
+        select l.game_id from orchestration.live_games l
+        where l.deadline <= v_cut and l.deadline > v_from and not l.paused
+          and not exists (select from orchestration.set_aside a
+                          where a.game_id = l.game_id and a.retry_at > v_at + interval '100 ms')
+        limit p_limit
+    ) l;
+    if v_left is not null and p_window is null then
+        begin
+            perform orchestration.reconcile_game(i, false) from unnest(v_left[1:50]) i;
+        exception when others then
+            raise warning 'orchestration: games that cannot be moved could not be repaired: % (%)', sqlerrm, sqlstate;
+        end;
+        perform set_config('orchestration.cause', 'sweep', true);
+    end if;
+
+    v_result.switched_off := false;
+    select count(*) filter (where m.to_phase <> m.from_phase), count(*) filter (where m.to_phase = m.from_phase),
+           coalesce(array_agg(extract(epoch from clock_timestamp() - m.deadline)::double precision * 1000)
+                    filter (where m.deadline <= v_at), '{}')
+    into v_result.moved, v_result.extended, v_result.lateness_ms
+    from unnest(v_made) m;
+    v_result.set_aside := (select count(*) from orchestration.set_aside a
+                           where a.game_id = any (v_tried) and a.retry_at > v_at);
+    v_result.locked := coalesce(cardinality(v_left), 0);
+    v_result.due := cardinality(v_result.lateness_ms) + v_result.locked + v_result.set_aside;
+    v_result.more := coalesce(cardinality(v_due) >= v_limit
+                              or cardinality(v_tried) > cardinality(v_made) + v_result.set_aside, false);
+    select min(l.deadline) into v_result.next_deadline
+    from orchestration.live_games l where l.deadline > v_cut and not l.paused;
+    perform set_config('orchestration.cause', '', true);
+    return v_result;
+end
+$$;
+
+-- Games in drawing whose last drawing came in, or whose last missing player left, in transactions a sweeper's last
+-- snapshot did not see: what a notification may have missed. Null: all games in drawing are looked at.
+create function orchestration.all_submitted_since(p_seen pg_snapshot) returns setof uuid
+    language sql stable security definer set search_path = ''
+as $$
+    select l.game_id
+    from (
+        -- Begun after that snapshot, or at work when it was taken. Not "since its xmin": one old transaction would make that
+        -- everything since it began.
+        select o.game_id
+        from orchestration.outbox o
+        where o.txid >= pg_snapshot_xmax(p_seen)
+          and o.type in ('drawing_submitted', 'player_left')
+          and o.occurred_at > now() - interval '1 day'
+        union
+        select o.game_id
+        from pg_snapshot_xip(p_seen) x (txid) join orchestration.outbox o on o.txid = x.txid
+        where o.type in ('drawing_submitted', 'player_left')
+          and o.occurred_at > now() - interval '1 day'
+        union all
+        select d.game_id from orchestration.live_games d where p_seen is null and d.phase = 'drawing'
+    ) recent
+    join orchestration.live_games l on l.game_id = recent.game_id and l.phase = 'drawing'
+    where exists (select from public.game_participants p where p.game_id = l.game_id and p.left_at is null)
+      and not exists (select from public.game_participants p
+                      where p.game_id = l.game_id and p.left_at is null
+                        and not exists (select from public.submissions s
+                                        where s.game_id = p.game_id and s.user_id = p.user_id))
+$$;
+
+revoke all on function
+    orchestration.sweep(integer, uuid[], interval, interval), orchestration.all_submitted_since(pg_snapshot)
+    from public;
+grant execute on function orchestration.sweep(integer, uuid[], interval, interval), orchestration.all_submitted_since(pg_snapshot)
+    to sketchy_timer, sketchy_operator;
