@@ -234,24 +234,29 @@ $$;
 create function orchestration.on_submissions_changed() returns trigger
     language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
+declare
+    v_again uuid[];  -- drawings changed by an update; null: all are new
 begin
     if current_setting('orchestration.cause', true) = 'sweep' then
         return null;  -- placements and counts are told with game_completed
     end if;
     begin
-        -- Every vote counts itself here. A drawing may be large, and is not unpacked to see that it is still the same.
-        if tg_op = 'UPDATE' and not exists (
-            select from old_rows o join new_rows n on n.id = o.id
-            where case when n.vote_count <> o.vote_count or n.is_winner <> o.is_winner
-                       then pg_column_size(n.drawing_data) <> pg_column_size(o.drawing_data)
-                       else n.drawing_data is distinct from o.drawing_data end) then
-            return null;
-        end if;
         if current_setting('statement_timeout') <> '0' then
             perform orchestration.wait_at_most(50);
         end if;
         if not orchestration.flag_on('triggers') then
             return null;
+        end if;
+        -- Every vote counts itself here. A drawing may be large, and is not unpacked to see that it is still the same.
+        if tg_op = 'UPDATE' then
+            select array_agg(n.id) into v_again
+            from old_rows o join new_rows n on n.id = o.id
+            where case when n.vote_count <> o.vote_count or n.is_winner <> o.is_winner
+                       then pg_column_size(n.drawing_data) <> pg_column_size(o.drawing_data)
+                       else n.drawing_data is distinct from o.drawing_data end;
+            if v_again is null then
+                return null;
+            end if;
         end if;
         -- A drawing sent again is told again, under the same submission id.
         insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
@@ -262,6 +267,7 @@ begin
                orchestration.channels_of('drawing_submitted', n.game_id::text, n.user_id::text), orchestration.request_id()
         from new_rows n
         join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
+        where v_again is null or n.id = any (v_again)
         order by n.submitted_at, n.id;
         if tg_op = 'INSERT' then
             perform orchestration.notify_all_submitted(array(select n.game_id from new_rows n));
