@@ -24,7 +24,7 @@ class AtWork:
 
     def __init__(self, url: str, connection: Connection, log: Path) -> None:
         self._url = url
-        self._connection = connection
+        self.connection = connection
         self._log = log
         self.running: list[processes.Process] = []
 
@@ -42,7 +42,7 @@ class AtWork:
 
     def row(self, process: processes.Process) -> tuple[Any, ...] | None:
         """(end_reason, seconds since its heartbeat, relieved) of a shift; None before it is at work."""
-        return self._connection.execute(
+        return self.connection.execute(
             """select end_reason, extract(epoch from clock_timestamp() - heartbeat_at)::float8,
                       relieved_by is not null
                from orchestration.shifts where pid = %s""",
@@ -65,16 +65,16 @@ class AtWork:
 
     def make_older(self, process: processes.Process, interval: str) -> None:
         """Let a shift seem to have begun earlier than it did."""
-        self._connection.execute(
+        self.connection.execute(
             "update orchestration.shifts set started_at = started_at - %s::interval where pid = %s",
             [interval, process.pid],
         )
 
     def end_as_supervisor(self, process: processes.Process) -> None:
         """Declare a shift ended, as supervision does with one that has been silent for too long."""
-        self._connection.execute(
-            """update orchestration.shifts set ended_at = clock_timestamp(), end_reason = 'ended_by_supervisor'
-               where pid = %s""",
+        self.connection.execute(
+            """update orchestration.shifts
+               set ended_at = clock_timestamp(), end_reason = 'ended_by_supervisor' where pid = %s""",
             [process.pid],
         )
 

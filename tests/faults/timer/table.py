@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from sketchy_orchestration.local import processes
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Half of them leave briefing, half voting with two drawings and two votes to count; none has a second deadline soon.
+# Half leave briefing, half voting with two drawings and two votes to count; none has a second deadline soon.
 _GAMES = """
     with made as (
         insert into public.games
@@ -43,7 +44,9 @@ _VOTES = """
     where a.game_id = any (%s)
 """
 _PEOPLE = """
-    with people as (insert into auth.users (id) select gen_random_uuid() from generate_series(1, 2) returning id)
+    with people as (
+        insert into auth.users (id) select gen_random_uuid() from generate_series(1, 2) returning id
+    )
     insert into public.users (id, email, username)
     select id, id || '@test.invalid', left(id::text, 20) from people
 """
@@ -57,7 +60,8 @@ _WRONG = """
     left join (
         select game_id, count(*), min(at - deadline) as first_late, min(from_phase) as from_phase,
                bool_and(cause = 'timer' and handler = 'orchestration') as ours,
-               bool_and(next_deadline is null or rebased or next_deadline = deadline + interval '300 s') as exact,
+               bool_and(next_deadline is null or rebased
+                        or next_deadline = deadline + interval '300 s') as exact,
                min(next_deadline) as next_deadline
         from orchestration.transitions group by game_id
     ) t on t.game_id = g.id
@@ -75,12 +79,21 @@ class Table:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.games: list[UUID] = []
         connection.execute("select orchestration.set_flag('enrolment', 'test', 'test', null, 100)")
         connection.execute(_PEOPLE)
-        self.games: list[UUID] = []
 
-    def deal(self, count: int, *, first: float = 1.0, spread: float = 2.0) -> list[UUID]:
-        """Games whose phases end at random moments, `first` to `first + spread` seconds from now."""
+    def by(self, connection: Connection) -> Table:
+        """The same games over another connection."""
+        other = Table.__new__(Table)
+        other._connection, other.games = connection, self.games
+        return other
+
+    def deal(self, count: int, *, first: float = 1.2, spread: float = 2.0) -> list[UUID]:
+        """Games whose phases end at random moments, `first` to `first + spread` seconds from now.
+
+        No nearer than a second: as in the application, whose deadlines no shift needs to be woken for.
+        """
         values = {"count": count, "first": first, "spread": spread}
         row = self._connection.execute(_GAMES, values).fetchone()
         assert row is not None
@@ -94,6 +107,14 @@ class Table:
         row = self._connection.execute(_ENDED, [games]).fetchone()
         return int(row[0]) if row else 0
 
+    def overdue_by(self, seconds: float) -> bool:
+        """Wait until some game is this much overdue."""
+        found = "select exists (select from orchestration.live_games where deadline < clock_timestamp() - %s)"
+        return processes.wait_until(
+            lambda: self._connection.execute(found, [timedelta(seconds=seconds)]).fetchone() == (True,),
+            seconds=seconds + 10,
+        )
+
     def wait_for(self, games: list[UUID], count: int | None = None, *, seconds: float = 15) -> None:
         """Wait until `count` of these games, or all, have left their phase."""
         wanted = len(games) if count is None else count
@@ -102,7 +123,7 @@ class Table:
         )
 
     def wrong(self) -> list[tuple[Any, ...]]:
-        """Games that did not end their phase exactly once, on or after the deadline; and what failed inside."""
+        """Games that did not end their phase exactly once, on or after its deadline; what failed inside."""
         found = self._connection.execute(_WRONG, [self.games]).fetchall()
         for what in ("trigger_failures", "set_aside"):
             found += self._connection.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 
 import pytest
 
@@ -27,7 +28,9 @@ def test_killed_at_random_moments_under_load(table: Table, shifts: AtWork, watch
         victim = random.choice(shifts.running)
         shifts.kill(victim)
         table.wait_for(games)
-        print(f"round {number}: worst {watching.worst_ms():.0f} ms, machine {watching.machine_ms():.0f} ms")
+        sys.stdout.write(
+            f"round {number}: worst {watching.worst_ms():.0f} ms, machine {watching.machine_ms():.0f} ms\n"
+        )
         shifts.start()
     assert table.wrong() == []
     assert watching.worst_ms() <= watching.bound_ms(FIGURE_MS)
@@ -70,7 +73,7 @@ def test_ended_while_paused_it_leaves_when_continued(
     victim.send_signal(signal.SIGSTOP)
     assert processes.wait_until(lambda: not shifts.is_at_work(victim), seconds=10)
     shifts.end_as_supervisor(victim)
-    games = table.deal(40, first=0.5)
+    games = table.deal(40, first=1.2)
     table.wait_for(games, 10)
     victim.send_signal(signal.SIGCONT)
     assert victim.wait(10) == 0
