@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "migrate": ("migrate", "app", "Install our schema in a database, update it, take it out."),
     "timers": ("timers", "timers", "How exactly phases end, what is due next, what is set aside."),
     "games": ("games", "app", "What happened to a game, and what to do about it."),
+    "alerts": ("alerts", "app", "What is wrong, who was told; test the channels; say that you look after it."),
     "health": (
         "health",
         "health",

@@ -100,9 +100,6 @@ GAUGES: Mapping[str, Gauge] = {
         "sketchy_dagster_report_age_seconds", "Since Dagster last reported"
     ),
     "dagster_failed_runs_1h": Gauge("sketchy_dagster_failed_runs_recent", "Failed runs of the last hour"),
-    "alert_messages_undelivered": Gauge(
-        "sketchy_alert_messages_undelivered", "Alert messages that failed and are tried again", "channel"
-    ),
     "key_age_days": Gauge("sketchy_key_age_days", "Age of a key or secret", "key"),
     "support_tickets": Gauge(
         "sketchy_support_tickets", "Support tickets about timing, as reported", "source"

@@ -102,7 +102,8 @@ def test_finished_games_are_forgotten_and_games_in_play_are_not(
                       select id, 'drawing', now() from games where n <= 3)
         insert into orchestration.transitions (game_id, from_phase, to_phase, at, cause, handler, request_id)
         select id, 'waiting', 'briefing',
-               now() - case when n <= 5 then interval '1 day' else interval '8 days' end, 'application', 'orchestration', 'r' from games
+               now() - case when n <= 5 then interval '1 day' else interval '8 days' end,
+               'application', 'orchestration', 'r' from games
         """
     )
     dry = housekeeping.finished_games(settings, dry_run=True)
