@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PostgresDsn, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from sketchy_orchestration.errors import SketchyError
 
@@ -122,7 +123,7 @@ class Settings(BaseSettings):
     )
     supabase_jwks_url: str | None = Field(
         default=None,
-        description="Public keys of players' access tokens. Unset: SUPABASE_URL/auth/v1/.well-known/jwks.json",
+        description="Public keys of access tokens. Unset: SUPABASE_URL/auth/v1/.well-known/jwks.json",
     )
     supabase_jwt_audience: str = Field(
         default="authenticated", min_length=1, description="Audience of players' access tokens"
@@ -254,9 +255,15 @@ def settings() -> Settings:
     Raises:
         SettingsError: a value is wrong; the message names each one.
     """
-    import os
-
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(explain(error, dict(os.environ))) from None
+        raise SettingsError(explain(error, _given())) from None
+    except UnreadableError as error:
+        # Its message names the field and the source, and has no value in it.
+        raise SettingsError(f"a setting is not valid JSON: {error}") from None
+
+
+def _given() -> dict[str, object]:
+    """What was set, by name in lower case: in the environment, else in `.env`."""
+    return {**DotEnvSettingsSource(Settings).env_vars, **EnvSettingsSource(Settings).env_vars}
