@@ -146,19 +146,24 @@ def daemon_beats(url: str) -> bool:
 _ALIVE = "[QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]"
 
 
-def terminate_runs(webserver: str, *, seconds: float = 10.0) -> int:
-    """Ask Dagster to end every run that lives, the long ones first of all.
-
-    Returns:
-        How many there were; 0 when Dagster does not answer.
-    """
+def unfinished_runs(webserver: str, *, seconds: float = 10.0) -> list[str]:
+    """The ids of the runs that live; none when Dagster does not answer."""
     found = _ask(
         webserver,
         f"{{ runsOrError(filter: {{statuses: {_ALIVE}}}) {{ ... on Runs {{ results {{ runId }} }} }} }}",
         {},
         seconds,
     )
-    ids = [run["runId"] for run in found.get("runsOrError", {}).get("results", [])]
+    return [run["runId"] for run in found.get("runsOrError", {}).get("results", [])]
+
+
+def terminate_runs(webserver: str, *, seconds: float = 10.0) -> int:
+    """Ask Dagster to end every run that lives, the long ones first of all.
+
+    Returns:
+        How many there were; 0 when Dagster does not answer.
+    """
+    ids = unfinished_runs(webserver, seconds=seconds)
     if ids:
         _ask(
             webserver,

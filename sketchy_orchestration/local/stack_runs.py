@@ -40,7 +40,12 @@ def end_runs(mark: str, parts: Collection[int], webserver: str | None) -> None:
         return not _runs(mark, parts)
 
     if webserver is not None and stack_dagster.terminate_runs(webserver):
-        processes.wait_until(gone, seconds=_TERMINATE_SECONDS, pause=0.1)
+        # A run that is over has stored all it will, yet its interpreter may take seconds to clear up.
+        processes.wait_until(
+            lambda: gone() or not stack_dagster.unfinished_runs(webserver),
+            seconds=_TERMINATE_SECONDS,
+            pause=0.2,
+        )
     for number in (signal.SIGTERM, signal.SIGKILL):
         for run in _runs(mark, parts):
             with suppress(psutil.Error):
