@@ -1,11 +1,12 @@
 """What our triggers add to the application's statements, and what row triggers in their place would add.
 
 Three databases on one Postgres (fsync on): the application alone, with our statement triggers, and with row
-triggers that have WHEN clauses (benchmarks/row_triggers.sql). The same games are played in all three, statement
-by statement in turns, so that whatever else the machine does hits all of them alike. The application's own
-broadcast triggers are dropped everywhere: ours keep them from working, which would hide a part of the cost.
+triggers that have WHEN clauses (benchmarks/row_triggers.sql). The same games are played in all three,
+statement by statement in turns, so that whatever else the machine does hits all of them alike. The
+application's own broadcast triggers are dropped everywhere: ours keep them from working, which would hide a
+part of the cost.
 
-Beside the time a client waits stands the time the server's processor worked, which a busy machine changes less.
+Beside what a client waits stands what the server's processor worked, which a busy machine changes less.
 
 Run: python -m benchmarks.triggers [--quick] [--postgres 16] [--keep FILE.json]
 """
@@ -20,7 +21,7 @@ import random
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,16 +83,27 @@ Statement = tuple[str, str, list[object]]
 
 @dataclass
 class Side:
-    """One of the databases: its session and what each kind of statement took there, in ms."""
+    """One of the databases: its session, what each kind of statement took and cost the server, ms."""
 
     conn: psycopg.Connection[Any]
     users: list[str] = field(default_factory=list)
     took: dict[str, list[float]] = field(default_factory=dict)
+    worked: dict[str, list[float]] = field(default_factory=dict)
 
-    def time(self, kind: str, work: Callable[[], object]) -> None:
-        began = time.perf_counter()
-        work()
+    def time(self, kind: str, text: str, values: list[object] | None = None) -> None:
+        worked, began = self._worked(), time.perf_counter()
+        self.conn.execute(text.encode(), values)
         self.took.setdefault(kind, []).append((time.perf_counter() - began) * 1000)
+        self.worked.setdefault(kind, []).append(self._worked() - worked)
+
+    def _worked(self) -> float:
+        """Processor time of the session's server process so far, ms; 0 where the system does not say."""
+        schedule = Path(f"/proc/{self.conn.info.backend_pid}/schedstat")
+        return int(schedule.read_text().split()[0]) / 1e6 if schedule.exists() else 0.0
+
+    def forget(self) -> None:
+        self.took.clear()
+        self.worked.clear()
 
 
 def game(users: list[str]) -> Iterator[Statement]:
@@ -133,7 +145,7 @@ def set_up(postgres: RunningPostgres, variant: str, stack: ExitStack) -> Side:
 
 
 def play(sides: dict[str, Side], games: int, *, committed: bool) -> None:
-    """Each statement in each database, in a new order each time; without `committed` rolled back at the end."""
+    """Each statement in each database, in a new order each time; unless `committed`, then rolled back."""
     label = "" if committed else " (uncommitted)"
     for _ in range(games):
         places = random.sample(range(200), PLAYERS)
@@ -150,8 +162,7 @@ def play(sides: dict[str, Side], games: int, *, committed: bool) -> None:
                 statement = statements[name]
                 assert statement is not None
                 kind, text, values = statement
-                side = sides[name]
-                side.time(kind + label, lambda: side.conn.execute(text.encode(), values))  # noqa: B023
+                sides[name].time(kind + label, text, values)
         if not committed:
             for side in sides.values():
                 side.conn.execute("rollback")
@@ -164,10 +175,7 @@ def sweeps(sides: dict[str, Side], rounds: int) -> None:
             side = sides[name]
             side.conn.execute(DUE, [IN_A_SWEEP])
             side.conn.execute("analyze orchestration.live_games, public.games")
-            side.time(
-                f"sweep of {IN_A_SWEEP}",
-                lambda: side.conn.execute("select orchestration.sweep(500)"),  # noqa: B023
-            )
+            side.time(f"sweep of {IN_A_SWEEP}", "select orchestration.sweep(500)")
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -176,23 +184,36 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def table(sides: dict[str, Side]) -> str:
+    """Waits as p50/p99/max, what triggers add to the p99, and to the server's work on average."""
     lines = [
-        f"{'ms':34} {'n':>6} | "
-        + " | ".join(f"{name:>9} p50 {'p99':>6} {'max':>7}" for name in VARIANTS)
-        + " | added p99: statement    row"
+        f"{'ms':36} {'n':>5} | "
+        + " | ".join(f"{name + ': p50':>15} {'p99':>6} {'max':>7}" for name in VARIANTS)
+        + " | added p99: statement    row | added work: statement    row"
     ]
     for kind in sides[OURS].took:
-        cells, p99 = [], {}
+        cells, p99, work = [], {}, {}
         for name in VARIANTS:
             values = sides[name].took.get(kind)
             if values is None:
-                cells.append(" " * 28)
+                cells.append(" " * 30)
                 continue
             p99[name] = percentile(values, 0.99)
-            cells.append(f"{percentile(values, 0.5):13.3f} {p99[name]:6.2f} {max(values):7.2f}")
-        added = f"{p99[OURS] - p99[ALONE]:20.2f} {p99[ROWS] - p99[ALONE]:6.2f}" if ALONE in p99 else ""
-        lines.append(f"{kind:34} {len(sides[OURS].took[kind]):>6} | " + " | ".join(cells) + f" | {added}")
+            work[name] = trimmed_mean(sides[name].worked[kind])
+            cells.append(f"{percentile(values, 0.5):15.3f} {p99[name]:6.2f} {max(values):7.2f}")
+        added = ""
+        if ALONE in p99:
+            added = (
+                f" | {p99[OURS] - p99[ALONE]:20.2f} {p99[ROWS] - p99[ALONE]:6.2f}"
+                f" | {work[OURS] - work[ALONE]:21.3f} {work[ROWS] - work[ALONE]:6.3f}"
+            )
+        lines.append(f"{kind:36} {len(sides[OURS].took[kind]):>5} | " + " | ".join(cells) + added)
     return "\n".join(lines)
+
+
+def trimmed_mean(values: list[float]) -> float:
+    """Without the highest tenth: the processor's time includes what interrupts it."""
+    kept = sorted(values)[: max(1, len(values) * 9 // 10)]
+    return sum(kept) / len(kept)
 
 
 def main() -> None:
@@ -208,18 +229,18 @@ def main() -> None:
         sides = {name: set_up(postgres, name, stack) for name in VARIANTS}
         play(sides, 20, committed=True)
         for side in sides.values():
-            side.took.clear()
+            side.forget()
         play(sides, games, committed=True)
         play(sides, games, committed=False)
         sweeps(sides, 6 if arguments.quick else 20)
         print(
-            f"{platform.machine()}, {os.cpu_count()} cores, PostgreSQL {arguments.postgres}, {games} games of {PLAYERS}"
+            f"{platform.machine()}, {os.cpu_count()} cores, PostgreSQL {arguments.postgres},"
+            f" {games} games of {PLAYERS}"
         )
         print(table(sides))
         if arguments.keep:
-            arguments.keep.write_text(
-                json.dumps({name: side.took for name, side in sides.items()}), encoding="utf-8"
-            )
+            raw = {name: {"took": side.took, "worked": side.worked} for name, side in sides.items()}
+            arguments.keep.write_text(json.dumps(raw), encoding="utf-8")
 
 
 if __name__ == "__main__":
