@@ -35,6 +35,7 @@ class Watching:
         self._last = 0
         self.latenesses_ms: dict[int, float] = {}
         self._pulses: list[float] = []
+        self._forgotten: set[int] = set()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("create table if not exists public.pulse (n integer)")
             connection.execute("delete from public.pulse")
@@ -67,8 +68,9 @@ class Watching:
         return max(self._pulses, default=0.0)
 
     def forget(self) -> None:
-        """Begin a new measurement."""
-        self.latenesses_ms.clear()
+        """Begin a new measurement: what was seen before is not seen again."""
+        self._forgotten.update(self.latenesses_ms)
+        self.latenesses_ms = {}
         self._pulses.clear()
 
     def bound_ms(self, figure: float) -> float:
@@ -87,7 +89,8 @@ class Watching:
     def _look(self, connection: psycopg.Connection[Any]) -> None:
         rows = connection.execute(_SEEN, [max(0, self._last - _OVERLAP)], prepare=True)
         for number, _game, late in rows:
-            self.latenesses_ms.setdefault(number, late)
+            if number not in self._forgotten:
+                self.latenesses_ms.setdefault(number, late)
             self._last = max(self._last, number)
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:

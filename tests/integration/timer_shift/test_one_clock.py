@@ -1,0 +1,113 @@
+"""Only the database's clock counts: what the worker's clock says changes nothing."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sketchy_orchestration.database import shifts as shift_rows
+from sketchy_orchestration.database import timer as timer_sql
+from sketchy_orchestration.domain import timer as decisions
+from sketchy_orchestration.local import processes
+from sketchy_orchestration.realtime import stop, timer_shift
+from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftKind, new_identity
+from sketchy_orchestration.realtime.timer_shift import start_timer_shift
+from sketchy_orchestration.settings import Settings
+from tests.faults.timer.at_work import AtWork
+from tests.faults.timer.table import Table
+from tests.faults.timer.watching import Watching
+
+pytestmark = pytest.mark.xdist_group("timer faults")
+
+WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today", "time.localtime"}
+
+
+@contextmanager
+def running_shift(settings: Settings) -> Iterator[RunningShift]:
+    """A shift in a thread of this process."""
+    running = start_timer_shift(new_identity(ShiftKind.timer), settings)
+    try:
+        yield running
+    finally:
+        running.stop()
+        assert running.join(5)
+
+
+def test_a_jumping_clock_changes_nothing(
+    settings: Settings, database_url: str, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = itertools.cycle([-86_400.0, 0.0, 3_600.0, 1e9])
+    honest = time.time
+    with running_shift(settings) as running, Watching(database_url) as watching:
+        monkeypatch.setattr(time, "time", lambda: honest() + next(jumps))
+        monkeypatch.setattr(time, "time_ns", lambda: int((honest() + next(jumps)) * 1e9))
+        games = table.deal(80)
+        table.wait_for(games)
+        monkeypatch.undo()
+        assert table.wrong() == []
+        assert watching.worst_ms() <= watching.bound_ms(100)
+    assert running.end_reason is EndReason.stopped
+
+
+@pytest.mark.parametrize("module", [timer_shift, stop, decisions, timer_sql, shift_rows])
+def test_nothing_on_the_way_reads_the_wall_clock(module: object) -> None:
+    read = {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(ast.parse(inspect.getsource(module)))  # type: ignore[arg-type]
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    assert read.isdisjoint(WALL_CLOCKS)
+
+
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+/* Every process that loads this believes to live a day later, and its clock to run twice as fast. */
+int clock_gettime(clockid_t which, struct timespec *at) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int answer = real(which, at);
+    if (which == CLOCK_REALTIME) at->tv_sec = at->tv_sec * 2 + 86400;
+    return answer;
+}
+"""
+
+
+def test_a_worker_that_lives_tomorrow(
+    database_url: str,
+    table: Table,
+    shifts: AtWork,
+    watching: Watching,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiler = shutil.which("cc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("a wrong clock for one process needs Linux and a C compiler")
+    source, shim = tmp_path / "clock.c", tmp_path / "clock.so"
+    source.write_text(SHIM, encoding="utf-8")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"], check=True)
+    honest = shifts.running[:]
+    with monkeypatch.context() as patch:
+        patch.setenv("LD_PRELOAD", str(shim))
+        confused = shifts.start()
+    for process in honest:
+        shifts.kill(process)
+    assert processes.wait_until(lambda: shifts.is_at_work(confused), seconds=5)
+    watching.forget()
+    games = table.deal(80)
+    table.wait_for(games)
+    assert table.wrong() == []
+    assert watching.worst_ms() <= watching.bound_ms(100)
+    assert shifts.row(confused) is not None
