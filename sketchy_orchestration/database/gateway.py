@@ -43,8 +43,17 @@ class DatabaseAwayError(SketchyError):
     """The database does not answer, or ended the statement."""
 
 
+class ConnectionLostError(DatabaseAwayError):
+    """The connection broke under a statement, which may or may not have been done."""
+
+
 class ValueRefusedError(SketchyError):
     """The database cannot store a value, such as text that its encoding does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    value: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +198,6 @@ class GatewayDatabase:
             # A pooler may hand the next transaction to a server that never saw our prepared statements.
             kwargs={"autocommit": True, "prepare_threshold": None if self.pooled else 1},
             configure=self._configure,
-            check=_check,
             name="gateway",
             open=False,
         )
@@ -220,20 +228,37 @@ class GatewayDatabase:
             await connection.execute(query("gateway.enter"), {**self._limits, "role": self._at.role})
             yield
 
+    async def _live_connection(self, pool: AsyncConnectionPool[Connection]) -> Connection:
+        # The pool's own check pauses for a second when it meets two dead connections in a row.
+        while True:
+            connection = await pool.getconn()
+            if not await _has_hung_up(connection):
+                return connection
+            await connection.close()
+            await pool.putconn(connection)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         if self._pool is None:
             raise DatabaseAwayError("the database has not answered yet")
+        connection: Connection | None = None
         try:
-            async with self._pool.connection() as connection, self._entered(connection):
-                yield connection
+            connection = await self._live_connection(self._pool)
+            try:
+                async with self._entered(connection):
+                    yield connection
+            finally:
+                await self._pool.putconn(connection)
         except (PoolTimeout, TooManyRequests):
             raise DatabaseBusyError("every database connection is in use") from None
         except PoolClosed:
             raise DatabaseAwayError("the gateway is stopping") from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             log.warning("gateway_database_failed", why=self._at.hide(str(error)), sqlstate=error.sqlstate)
-            raise DatabaseAwayError("the database does not answer") from None
+            lost = connection is not None and connection.closed
+            raise (ConnectionLostError if lost else DatabaseAwayError)(
+                "the database does not answer"
+            ) from None
         except (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName) as error:
             log.error("gateway_schema_missing", sqlstate=error.sqlstate, todo="sketchy migrate up")
             raise DatabaseAwayError("the migrations are not applied") from None
@@ -241,20 +266,25 @@ class GatewayDatabase:
             log.info("gateway_value_refused", sqlstate=error.sqlstate)
             raise ValueRefusedError("a value cannot be stored") from None
 
-    async def _rows(self, kind: type[Wanted], name: str, values: Mapping[str, object]) -> list[Wanted]:
+    async def _rows(
+        self, kind: type[Wanted], name: str, values: Mapping[str, object], *, repeatable: bool = True
+    ) -> list[Wanted]:
+        """Rows of a query; asked once more when the connection broke and asking twice harms nobody."""
+        try:
+            return await self._ask(kind, name, values)
+        except ConnectionLostError:
+            if not repeatable:
+                raise
+            return await self._ask(kind, name, values)
+
+    async def _ask(self, kind: type[Wanted], name: str, values: Mapping[str, object]) -> list[Wanted]:
         async with self._connection() as connection, connection.cursor(row_factory=class_row(kind)) as cursor:
             await cursor.execute(query(f"gateway.{name}"), values)
             return await cursor.fetchall()
 
-    async def _row(self, name: str, values: Mapping[str, object] | None = None) -> Row:
-        async with self._connection() as connection:
-            row = await (await connection.execute(query(f"gateway.{name}"), values)).fetchone()
-            assert row is not None  # noqa: S101 - a select without from answers one row
-            return row
-
     async def installed(self) -> bool:
         """Whether the schema has what the gateway calls."""
-        return bool((await self._row("ready"))[0])
+        return (await self._rows(_One, "ready", {}))[0].value is True
 
     async def game_timer(self, game_id: UUID, user_id: UUID) -> GameTimer:
         """The clock of a game, and whether the user plays in it."""
@@ -262,11 +292,8 @@ class GatewayDatabase:
 
     async def games_of_player(self, user_id: UUID, limit: int) -> list[str]:
         """Ids of the games a player is in that are not over, the newest first."""
-        async with self._connection() as connection:
-            cursor = await connection.execute(
-                query("gateway.games_of_player"), {"user_id": user_id, "limit": limit}
-            )
-            return [str(row[0]) for row in await cursor.fetchall()]
+        rows = await self._rows(_One, "games_of_player", {"user_id": user_id, "limit": limit})
+        return [str(row.value) for row in rows]
 
     async def accept_event(
         self,
@@ -292,7 +319,7 @@ class GatewayDatabase:
             "data": Jsonb(data, dumps=_dumps),
             "request_id": request_id,
         }
-        found = await self._rows(AcceptedEvent, "accept_event", values)
+        found = await self._rows(AcceptedEvent, "accept_event", values, repeatable=False)
         return found[0] if found else None
 
     async def timer_pass(self, request_id: str) -> TimerPass:
@@ -310,7 +337,8 @@ class GatewayDatabase:
 
     async def last_seq(self, game_id: UUID) -> int:
         """The highest `seq` the game has; 0 when it has none."""
-        return int((await self._row("last_seq", {"game_id": game_id}))[0])
+        row = (await self._rows(_One, "last_seq", {"game_id": game_id}))[0]
+        return row.value if isinstance(row.value, int) else 0
 
     def stats(self) -> dict[str, int]:
         """How many connections there are, are idle, and how many callers wait."""
@@ -327,9 +355,14 @@ def _dumps(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-async def _check(connection: Connection) -> None:
-    """Refuse a connection whose server has hung up: an idle one has nothing to say unless it is dying."""
+async def _has_hung_up(connection: Connection) -> bool:
+    """Whether the server has left; an idle connection has nothing to say unless it is dying."""
     watched = select.poll()
     watched.register(connection.fileno(), select.POLLIN)
-    if watched.poll(0):
+    if not watched.poll(0):
+        return False
+    try:
         await AsyncConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        return True
+    return False

@@ -115,7 +115,12 @@ def set_up_logs(settings: Settings) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer(),
+            *(
+                # Its usual tracebacks show the values of variables, and so secrets.
+                [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+                if readable
+                else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level]

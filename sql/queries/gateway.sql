@@ -14,14 +14,14 @@ select set_config('statement_timeout', %(statement_timeout)s, false),
 select pg_backend_pid()
 
 -- name: ready
-select to_regprocedure('orchestration.games_of_player(uuid, integer)') is not null
+select to_regprocedure('orchestration.games_of_player(uuid, integer)') is not null as value
 
 -- name: game_timer
 select phase, plays, time_remaining, phase_duration, phase_expires_at, server_time
 from orchestration.game_timer(%(game_id)s, %(user_id)s)
 
 -- name: games_of_player
-select game_id::text from orchestration.games_of_player(%(user_id)s, %(limit)s) as game_id
+select game_id::text as value from orchestration.games_of_player(%(user_id)s, %(limit)s) as game_id
 
 -- name: accept_event
 select outbox_id, event_id::text, occurred_at, channels
@@ -55,7 +55,7 @@ order by s.seq
 
 -- name: last_seq
 select greatest((select max(s.seq) from orchestration.sequenced s where s.game_id = %(game_id)s),
-                (select l.seq from orchestration.last_seqs l where l.game_id = %(game_id)s), 0)
+                (select l.seq from orchestration.last_seqs l where l.game_id = %(game_id)s), 0) as value
 
 -- name: switch_row_security
 select orchestration.switch_application_row_security(%(on)s)
