@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -49,9 +48,18 @@ class OutboxEvent:
 
 @dataclass(frozen=True, slots=True)
 class Sequenced:
-    """One sequencing pass: what it numbered and the snapshot it saw; fenced: a lane has another holder."""
+    """One sequencing pass.
+
+    Attributes:
+        events: what it numbered.
+        found: events it looked at, numbered before or not; last_id: the highest of their ids.
+        seen: the snapshot it saw.
+        fenced: a lane has another holder by now.
+    """
 
     events: list[OutboxEvent]
+    found: int
+    last_id: int
     seen: str
     fenced: bool
 
@@ -169,30 +177,29 @@ async def sequence(
 
     With `backlog`: those above `after_id` that `target` sees. A pass that found `limit` has not found all.
     """
+    values: dict[str, object] = {"lanes": list(epochs), "cursor": cursor, "limit": limit}
+    if backlog:
+        values |= {"after_id": after_id, "target": target}
+    look = await session.execute(query("relay.slice" if backlog else "relay.fresh"), values, prepare=True)
+    found = await look.fetchall()
+    seen = str(found[0][0])
+    if found[0][1] is None:
+        return Sequenced([], 0, after_id, seen, fenced=False)
+    ids = [row[1] for row in found]
     async with session.cursor(row_factory=dict_row) as rows:
         await rows.execute(
-            query("relay.sequence"),
+            query("relay.number"),
             {
-                "lanes": list(epochs),
-                "epochs": list(epochs.values()),
-                "cursor": cursor,
-                "limit": limit,
-                "backlog": backlog,
-                "after_id": after_id,
-                "target": target,
+                "ids": ids,
+                "occurred_ats": [row[2] for row in found],
+                "epoch_by_lane": [epochs.get(lane) for lane in range(max(epochs) + 1)],
             },
             prepare=True,
         )
-        found = await rows.fetchall()
-    seen, written = str(found[0]["seen"]), int(found[0]["written"])
-    events = [_event(row) for row in found if row["id"] is not None]
-    return Sequenced(events, seen, fenced=written != len(events))
-
-
-def _event(row: dict[str, Any]) -> OutboxEvent:
-    row.pop("seen", None)
-    row.pop("written", None)
-    return OutboxEvent(**row)
+        numbered = await rows.fetchall()
+    written = [row.pop("written") for row in numbered]
+    events = [OutboxEvent(**row) for row in numbered]
+    return Sequenced(events, len(ids), ids[-1], seen, fenced=any(count != len(events) for count in written))
 
 
 async def waiting(

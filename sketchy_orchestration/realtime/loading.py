@@ -36,6 +36,8 @@ class Loading:
             self._work.clear()
             while self._wanted:
                 batch = [self._wanted.pop(key) for key in list(self._wanted)[:_GAMES]]
+                for game in batch:
+                    game.loading = game.waits
                 await self._load([game for game in batch if game.waits])
 
     async def _load(self, games: list[Game]) -> None:

@@ -85,14 +85,14 @@ class Sequencing:
             lambda session: statements.sequence(session, epochs, cursor, limit=LIMIT if cursor else 0)
         )
         self._took(first)
-        if cursor is not None and len(first.events) < LIMIT:
+        if cursor is not None and first.found < LIMIT:
             return first.seen
         await self._backlog(epochs, cursor, first)
         return first.seen
 
     async def _backlog(self, epochs: dict[int, int], cursor: str | None, first: statements.Sequenced) -> None:
         """The rest of what `first` saw, in slices by id."""
-        last, full = (first.events[-1].id if first.events else 0), True
+        last, full = first.last_id, True
         while full:
             after = last
             done = await self._lease.run(
@@ -101,8 +101,7 @@ class Sequencing:
                 )
             )
             self._took(done)
-            full = len(done.events) == LIMIT
-            last = done.events[-1].id if done.events else last
+            full, last = done.found == LIMIT, done.last_id
 
     async def _pass(self) -> int:
         epochs = self._lease.epochs_of(self._lanes)
@@ -110,7 +109,7 @@ class Sequencing:
             lambda session: statements.sequence(session, epochs, self._cursor, limit=LIMIT)
         )
         self._took(done)
-        if len(done.events) == LIMIT:
+        if done.found == LIMIT:
             await self._backlog(epochs, self._cursor, done)
         self._cursor = done.seen
         return len(done.events)

@@ -1,16 +1,20 @@
--- The relay's statements. Those on the lease session keep one plan each (see database/relay.py): partitions are met by
--- index, whatever the statistics of a table that grows from empty every day say.
+-- The relay's statements. Its sessions keep one plan each, made of index scans and nested loops: few rows are met in
+-- large tables, whatever the statistics of a partition that grows from empty every day say.
 
 -- name: enter
 select set_config('idle_session_timeout', %(idle_ms)s::text, false),
        set_config('idle_in_transaction_session_timeout', %(idle_ms)s::text, false),
        set_config('plan_cache_mode', 'force_generic_plan', false),
        set_config('enable_seqscan', 'off', false),
+       set_config('enable_hashjoin', 'off', false),
+       set_config('enable_mergejoin', 'off', false),
        set_config('jit', 'off', false)
 
 -- name: keep_plans
 select set_config('plan_cache_mode', 'force_generic_plan', false),
        set_config('enable_seqscan', 'off', false),
+       set_config('enable_hashjoin', 'off', false),
+       set_config('enable_mergejoin', 'off', false),
        set_config('jit', 'off', false)
 
 -- name: try_lanes
@@ -47,59 +51,81 @@ select count(*) from left_now
 select pg_advisory_unlock(orchestration.lock_class(), orchestration.lane_lock(l.lane))
 from unnest(%(lanes)s::smallint[]) as l (lane)
 
--- name: sequence
--- Events that the last pass could not see, in the order of their ids, with the snapshot this pass saw. What a snapshot
--- does not see is exactly: transactions from its xmax on, and those it lists as running. Their number does not grow
--- while an old transaction stays open. With backlog: slices by id, up to a snapshot taken when the first was too small.
-with fresh as materialized (
-    select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+-- name: fresh
+-- Events that a cursor did not see, in the order of their ids, with the snapshot this look saw. What a snapshot does not
+-- see is exactly: transactions from its xmax on, and those it lists as running. Their number does not grow while an old
+-- transaction stays open. Small on purpose, since it mostly finds nothing; the bound on occurred_at spares the partitions
+-- of days to come, here and below.
+select pg_current_snapshot()::text as seen, f.id, f.occurred_at
+from (values (1)) as one (row)
+left join lateral (
+    select o.id, o.occurred_at
     from orchestration.outbox o
-    where not %(backlog)s and o.txid >= pg_snapshot_xmax(%(cursor)s::pg_snapshot)
-      and o.lane = any (%(lanes)s::smallint[])
+    where o.txid >= pg_snapshot_xmax(%(cursor)s::pg_snapshot) and o.lane = any (%(lanes)s::smallint[])
+      and o.occurred_at < now() + interval '1 hour'
     union all
-    select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+    select o.id, o.occurred_at
     from orchestration.outbox o
-    where not %(backlog)s and o.txid = any (array(select pg_snapshot_xip(%(cursor)s::pg_snapshot)))
-      and o.lane = any (%(lanes)s::smallint[])
-    union all
-    (select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
-     from orchestration.outbox o
-     where %(backlog)s and o.id > %(after_id)s and o.lane = any (%(lanes)s::smallint[])
-       and not coalesce(pg_visible_in_snapshot(o.txid, %(cursor)s::pg_snapshot), false)
-       and pg_visible_in_snapshot(o.txid, %(target)s::pg_snapshot)
-       and not exists (select from orchestration.sequenced s
-                       where s.outbox_id = o.id and s.occurred_at = o.occurred_at)
-     order by o.id
-     limit %(limit)s)
-), chosen as materialized (
-    select f.*
-    from fresh f
-    where not exists (select from orchestration.sequenced s where s.outbox_id = f.id and s.occurred_at = f.occurred_at)
-    order by f.id
+    where o.txid = any (array(select pg_snapshot_xip(%(cursor)s::pg_snapshot))) and o.lane = any (%(lanes)s::smallint[])
+      and o.occurred_at < now() + interval '1 hour'
+    order by 1
     limit %(limit)s
-), games as materialized (
-    select g.game_id,
-           coalesce((select max(s.seq) from orchestration.sequenced s where s.game_id = g.game_id), l.seq, 0) as last_seq,
-           coalesce((select max(c.seq) from orchestration.outcomes c
-                     where c.game_id = g.game_id and c.outcome = 'delivered'), l.seq, 0) as sent_seq
-    from (select distinct c.game_id from chosen c where c.game_id is not null) g
-    left join orchestration.last_seqs l on l.game_id = g.game_id
+) f on true
+
+-- name: slice
+-- As fresh, for more than one look takes: those above an id that a snapshot taken before sees.
+select pg_current_snapshot()::text as seen, f.id, f.occurred_at
+from (values (1)) as one (row)
+left join lateral (
+    select o.id, o.occurred_at
+    from orchestration.outbox o
+    where o.id > %(after_id)s and o.lane = any (%(lanes)s::smallint[])
+      and not coalesce(pg_visible_in_snapshot(o.txid, %(cursor)s::pg_snapshot), false)
+      and pg_visible_in_snapshot(o.txid, %(target)s::pg_snapshot)
+      and o.occurred_at < now() + interval '1 hour'
+    order by o.id
+    limit %(limit)s
+) f on true
+
+-- name: number
+-- Gives those events their places that have none, in lanes held in the given epochs.
+with chosen as materialized (
+    select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+    from unnest(%(ids)s::bigint[], %(occurred_ats)s::timestamptz[]) as f (id, occurred_at)
+    join orchestration.outbox o on o.id = f.id and o.occurred_at = f.occurred_at
+                               and o.occurred_at < now() + interval '1 hour'
+    where not exists (select from orchestration.sequenced s
+                      where s.outbox_id = f.id and s.occurred_at = f.occurred_at
+                        and s.occurred_at < now() + interval '1 hour')
+), placed as (
+    select c.*, row_number() over (partition by c.game_id order by c.id) as n from chosen c
+), begun as (
+    select p.*,
+           case when p.n = 1 and p.game_id is not null then coalesce(
+               (select max(s.seq) from orchestration.sequenced s
+                where s.game_id = p.game_id and s.occurred_at < now() + interval '1 hour'),
+               (select l.seq from orchestration.last_seqs l where l.game_id = p.game_id), 0) end as last_seq,
+           case when p.n = 1 and p.game_id is not null then coalesce(
+               (select max(c.seq) from orchestration.outcomes c
+                where c.game_id = p.game_id and c.outcome = 'delivered' and c.occurred_at < now() + interval '1 hour'),
+               (select l.seq from orchestration.last_seqs l where l.game_id = p.game_id), 0) end as sent_seq
+    from placed p
 ), numbered as materialized (
-    select c.*, g.sent_seq,
-           g.last_seq + row_number() over (partition by c.game_id order by c.id) as seq
-    from chosen c left join games g on g.game_id = c.game_id
+    select b.id, b.event_id, b.game_id, b.lane, b.type, b.user_id, b.data, b.channels, b.request_id, b.occurred_at,
+           max(b.last_seq) over game + b.n as seq, max(b.sent_seq) over game as sent_seq
+    from begun b
+    window game as (partition by b.game_id)
 ), written as (
     insert into orchestration.sequenced (outbox_id, event_id, game_id, lane, seq, epoch, occurred_at)
-    select n.id, n.event_id, n.game_id, n.lane, n.seq, h.epoch, n.occurred_at
+    select n.id, n.event_id, n.game_id, n.lane, n.seq, l.epoch, n.occurred_at
     from numbered n
-    join unnest(%(lanes)s::smallint[], %(epochs)s::bigint[]) as h (lane, epoch) on h.lane = n.lane
-    join orchestration.lanes l on l.lane = h.lane and l.epoch = h.epoch
+    join orchestration.lanes l on l.lane = n.lane and l.epoch = (%(epoch_by_lane)s::bigint[])[n.lane + 1]
     returning outbox_id
 )
-select pg_current_snapshot()::text as seen, (select count(*) from written) as written,
+select (select count(*) from written) as written,
        n.id, n.event_id, n.game_id, n.lane, n.seq, n.sent_seq, n.type, n.user_id, n.data, n.channels, n.request_id,
        n.occurred_at
-from (values (1)) as one (row) left join numbered n on true
+from numbered n
 order by n.id
 
 -- name: waiting
@@ -122,8 +148,10 @@ with candidates as materialized (
     select s.game_id, s.lane, s.seq, s.outbox_id, s.occurred_at
     from candidates k
     join orchestration.sequenced s on s.outbox_id = k.id and s.occurred_at = k.occurred_at
+                                  and s.occurred_at < now() + interval '1 hour'
     where not exists (select from orchestration.outcomes c
-                      where c.outbox_id = s.outbox_id and c.occurred_at = s.occurred_at)
+                      where c.outbox_id = s.outbox_id and c.occurred_at = s.occurred_at
+                        and c.occurred_at < now() + interval '1 hour')
 )
 select w.game_id, min(w.lane) as lane, min(w.seq) as first_seq, max(w.seq) as last_seq, min(w.outbox_id) as oldest_id,
        coalesce((select max(c.seq) from orchestration.outcomes c

@@ -63,7 +63,7 @@ def game_in_lane(lane: int) -> UUID:
     return UUID(int=(drawn & ~31) | lane)
 
 
-async def until(condition: Callable[[], bool], limit: float = 10) -> None:
+async def until(condition: Callable[[], bool], limit: float = 30) -> None:
     """Wait for a condition, looking every few milliseconds."""
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110  # what is waited for happens in code that knows no events
