@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.database import flags as table
 from sketchy_orchestration.database.connect import Role, connect
-from sketchy_orchestration.settings import settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 @app.command("list")
 def list_flags(as_json: bool = typer.Option(False, "--json", help="Machine-readable, one array.")) -> None:
     """Every flag, its value, and who set it last and why."""
-    with connect(settings(), Role.operator, application_name="sketchy flags") as connection:
+    with connect(joined_settings(), Role.operator, application_name="sketchy flags") as connection:
         found = table.flags(connection)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str))
@@ -53,7 +53,7 @@ def set_one(
     """
     switch = {"on": True, "off": False}.get(value.lower())
     number = None if switch is not None else _number(name, value)
-    with connect(settings(), Role.operator, application_name="sketchy flags") as connection:
+    with connect(joined_settings(), Role.operator, application_name="sketchy flags") as connection:
         changed = table.set_flag(
             connection, name, by=getpass.getuser(), reason=reason, enabled=switch, value=number
         )
@@ -66,7 +66,7 @@ def show_history(
     limit: int = typer.Option(20, min=1, max=1000, help="Most changes to show."),
 ) -> None:
     """Who changed a flag, when, to what and why; newest first."""
-    with connect(settings(), Role.operator, application_name="sketchy flags") as connection:
+    with connect(joined_settings(), Role.operator, application_name="sketchy flags") as connection:
         table.flag(connection, name)
         rows = table.history(connection, name, limit)
     shown = Table("at", "by", "on", "value", "why", "request id")

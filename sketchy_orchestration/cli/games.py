@@ -12,9 +12,9 @@ from psycopg import Connection
 from rich.console import Console
 from rich.table import Table
 
+from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.database import games
 from sketchy_orchestration.database.connect import Role, Row, connect
-from sketchy_orchestration.settings import settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -27,7 +27,7 @@ _YES = typer.Option(
 
 
 def _connection() -> Connection[Row]:
-    return connect(settings(), Role.operator, application_name="sketchy games")
+    return connect(joined_settings(), Role.operator, application_name="sketchy games")
 
 
 def _ids(words: list[str] | None) -> list[UUID]:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.database.connect import DatabaseNotSetError
 from sketchy_orchestration.local.legacy import LegacyHandler, LegacySettings
 from sketchy_orchestration.local.players.crowd import Crowd, Play, Progress
@@ -25,7 +26,6 @@ from sketchy_orchestration.local.players.plan import Habits
 from sketchy_orchestration.local.players.record import Rules
 from sketchy_orchestration.local.players.report import Report, Spread
 from sketchy_orchestration.pubnub.keyset import Keyset
-from sketchy_orchestration.settings import settings
 
 _SHOWN = 10
 _NOTE_EVERY_S = 60.0
@@ -65,7 +65,7 @@ def play(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Play games as the application does and check what is heard. Exit code 1 when a promise was broken."""
-    known = settings()
+    known = joined_settings()
     keyset = Keyset.of(known)
     if known.database_url is None:
         raise DatabaseNotSetError(

@@ -13,9 +13,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.database import games
 from sketchy_orchestration.database.connect import Role, Row, connect
-from sketchy_orchestration.settings import settings
 
 SHOWN = 8
 """Rows of the next deadlines, and of what is set aside."""
@@ -35,7 +35,7 @@ def timers(
       sketchy timers --watch --minutes 1
     """
     window = timedelta(minutes=minutes)
-    with connect(settings(), Role.operator, application_name="sketchy timers") as connection:
+    with connect(joined_settings(), Role.operator, application_name="sketchy timers") as connection:
         if as_json:
             found = {
                 "lateness": asdict(games.lateness(connection, window)),

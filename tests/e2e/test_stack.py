@@ -67,6 +67,10 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
                 row = conn.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()
             assert row == (False,)
             assert answers(f"http://{environment['PUBNUB_ORIGIN']}/time/0")
+            # Nothing but the home folder is needed to join.
+            for words in (("timers", "--json"), ("flags", "list"), ("play", "--games", "1", "--speed", "20")):
+                joined = sketchy(home, *words)
+                assert joined.returncode == 0, joined.stderr
 
             second = sketchy(home, "up")
             assert (second.returncode, second.stderr.count("\n")) == (1, 1)

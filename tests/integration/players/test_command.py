@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -19,9 +20,11 @@ COMMAND = [sys.executable, "-m", "sketchy_orchestration.cli.main", "play"]
 
 
 @pytest.fixture
-def surroundings(application_url: str, keyset: Keyset) -> dict[str, str]:
+def surroundings(application_url: str, keyset: Keyset, tmp_path: Path) -> dict[str, str]:
     return {
         **os.environ,
+        # Where no stack runs that could be joined.
+        "SKETCHY_HOME": str(tmp_path),
         "DATABASE_URL": application_url,
         "PUBNUB_ORIGIN": keyset.origin,
         "PUBNUB_SSL": "false",
@@ -64,7 +67,7 @@ def test_wrong_wishes_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("DATABASE_URL", "", "DATABASE_URL is not set"),
+        ("DATABASE_URL", "", "set DATABASE_URL"),
         ("DATABASE_URL", "postgresql://a:hidden@127.0.0.1:1/b", "no players at a@127.0.0.1:1/b"),
         ("PUBNUB_SUBSCRIBE_KEY", "", "PUBNUB_SUBSCRIBE_KEY not set"),
         ("PUBNUB_ORIGIN", "127.0.0.1:1", "PubNub at 127.0.0.1:1"),
