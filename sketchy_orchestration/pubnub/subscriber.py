@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -92,8 +91,8 @@ class Subscriber:
         for task in (self._loop, self._poll):
             if task is not None:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                # A poll that has failed would raise again here, and the session would stay open.
+                await asyncio.gather(task, return_exceptions=True)
         await self._client.close_session()
 
     async def subscribe(self, *channels: str, within: float = 10.0) -> None:

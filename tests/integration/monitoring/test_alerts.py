@@ -109,7 +109,8 @@ def _minutes(metric: str, label: str, count: int, minutes_ago: int = 2, buckets:
 _CLEAR = """
     truncate orchestration.observations, orchestration.metric_minutes, orchestration.outbox,
         orchestration.outcomes, orchestration.attempts, orchestration.dead_letters,
-        orchestration.set_aside, orchestration.live_games, orchestration.trigger_failures, orchestration.ledger;
+        orchestration.set_aside, orchestration.live_games, orchestration.trigger_failures,
+        orchestration.ledger;
     update orchestration.flags set enabled = true where kind = 'switch';
     update orchestration.flags set value = 0 where name = 'publish_rate';
     update orchestration.circuit set state = 'closed';

@@ -1,0 +1,49 @@
+"""sketchy watchdog: the watch without Dagster."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import typer
+
+from sketchy_orchestration.cli.joining import joined_settings
+from sketchy_orchestration.monitoring import logs
+from sketchy_orchestration.monitoring.watch import Look
+from sketchy_orchestration.monitoring.watchdog import LOOK_EVERY
+from sketchy_orchestration.monitoring.watchdog import watch as keep_watching
+from sketchy_orchestration.settings import Settings
+
+
+def watchdog(
+    every: float = typer.Option(LOOK_EVERY, min=0.2, max=300, help="Seconds between two looks."),
+    looks: int = typer.Option(0, min=0, help="End after so many looks; 0 goes on until interrupted."),
+    without_dagster: bool = typer.Option(
+        False, "--without-dagster", help="Dagster is not used here: its silence is no fault."
+    ),
+) -> None:
+    """Fly canaries, roll up, alert, and ping DEAD_MAN_URL while all is well; needs no Dagster.
+
+    Example: ALERT_SLACK_URL=slack://... DEAD_MAN_URL=https://... sketchy watchdog
+    """
+    chosen = joined_settings()
+    logs.configure(chosen)
+    asyncio.run(_watch(chosen, every, looks, without_dagster))
+
+
+async def _watch(settings: Settings, every: float, looks: int, without_dagster: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    seen = 0
+
+    def tell(look: Look) -> None:
+        nonlocal seen
+        seen += 1
+        unwell = [f"{check.name}: {check.said}" for check in look.checks if not check.healthy]
+        typer.echo(f"{'; '.join(unwell) or 'all is well'}")
+        if looks and seen >= looks:
+            stop.set()
+
+    await keep_watching(settings, stop, every=every, without_dagster=without_dagster, tell=tell)
