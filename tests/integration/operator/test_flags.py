@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -74,6 +76,15 @@ def test_buckets_are_what_any_language_computes_and_percentages_only_grow(
         assert inside <= now
         inside = now
     assert inside == set(subjects)
+
+
+def test_the_vectors_of_the_document_hold(connection: psycopg.Connection) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "flags.md").read_text(encoding="utf-8")
+    vectors = re.findall(r"^\| `(.*)` \| `(.*)` \| (\d+) \|$", document, re.MULTILINE)
+    assert len(vectors) >= 4
+    for salt, subject, expected in vectors:
+        row = connection.execute("select orchestration.bucket(%s, %s)", [salt, subject]).fetchone()
+        assert row == (int(expected),)
 
 
 def test_deny_beats_allow_beats_percentage(connection: psycopg.Connection) -> None:
