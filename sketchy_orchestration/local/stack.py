@@ -102,7 +102,7 @@ class Stack:
         left = processes.end_marked(self._mark)
         if left:
             self._tell(f"ended {left} programs left over from an earlier stack")
-        self._secrets = stack_state.generated_secrets(self.home)
+        self._secrets = stack_state.generated_secrets(self.home) | stack_state.given_secrets(self._settings)
         self._start_postgres()
         self._start_guard()
         pubnub = self._start_pubnub()

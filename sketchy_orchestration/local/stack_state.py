@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local import processes
+from sketchy_orchestration.settings import Settings
 
 
 class StackNotRunningError(SketchyError):
@@ -108,6 +109,15 @@ def generated_secrets(home: Path) -> dict[str, str]:
         kept |= missing
         write_private(path, json.dumps(kept))
     return kept
+
+
+def given_secrets(settings: Settings) -> dict[str, str]:
+    """Secrets that somebody set and others therefore know: they go before generated ones."""
+    given = {
+        "SUPABASE_SERVICE_ROLE_KEY": settings.supabase_service_role_key,
+        "CRON_SECRET": settings.cron_secret,
+    }
+    return {name: secret.get_secret_value() for name, secret in given.items() if secret is not None}
 
 
 def write_private(path: Path, text: str) -> None:

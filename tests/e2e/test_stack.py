@@ -108,8 +108,11 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
 
 
 def test_down_stops_it_from_elsewhere(home: Path) -> None:
-    with RunningStack(home, ("--games", "0")) as stack:
-        stack.wait_for("players: none", seconds=_FIRST_START)
+    with RunningStack(home, ("--games", "0"), {"CRON_SECRET": "set-by-somebody"}) as stack:
+        stack.wait_for("Dagster: ", seconds=_FIRST_START)
+        environment = stack.environment()
+        assert environment["CRON_SECRET"] == "set-by-somebody"
+        assert len(environment["SUPABASE_SERVICE_ROLE_KEY"]) >= 32
         done = sketchy(home, "down", "--delete-data")
         assert (done.returncode, done.stdout) == (0, "stopped\n")
         assert stack.process.wait(5) == 0
