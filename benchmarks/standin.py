@@ -1,7 +1,7 @@
 """The local PubNub's figures: accepted publishes a second, time to a waiting subscriber, flatness, memory.
 
 The server runs in a process of its own on one core; bare sockets send and listen from another. Beside the
-rate stands, in the same run, a bare aiohttp server that answers every request with the same thirty bytes.
+figures stand, in the same run, those of a bare aiohttp server that does nothing else.
 Run: python -m benchmarks.standin [--quick]
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import selectors
@@ -34,12 +35,28 @@ _MESSAGE = {
     "data": {"text": "a cat on a mat" * 10},
 }
 
+# The least that can wake a long poll: no checks, no history, no catching up, so some are never heard.
 _FLOOR = """
 import asyncio
+import gc
+from urllib.parse import unquote_to_bytes
 from aiohttp import web
 HEADERS = {"Content-Type": "text/javascript; charset=UTF-8", "Access-Control-Allow-Origin": "*"}
+waiting = {}
 async def answer(request):
-    return web.Response(body=b'[1,"Sent","17334108327846111"]', headers=HEADERS)
+    parts = request.raw_path.partition("?")[0].split("/")
+    if parts[1] == "publish":
+        for future in waiting.pop(parts[5], ()):
+            if not future.done():
+                future.set_result(unquote_to_bytes(parts[7]))
+        return web.Response(body=b'[1,"Sent","17334108327846111"]', headers=HEADERS)
+    messages = b""
+    if "tt=0&" not in request.raw_path:
+        future = asyncio.get_running_loop().create_future()
+        for name in parts[4].split(","):
+            waiting.setdefault(name, []).append(future)
+        messages = b'{"d":%s}' % await future
+    return web.Response(body=b'{"t":{"t":"1"},"m":[%s]}' % messages, headers=HEADERS)
 async def main():
     server = web.Server(answer, access_log=None, max_line_size=65536)
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
@@ -76,6 +93,17 @@ def started(*arguments: str) -> Iterator[Server]:
         os.sched_setaffinity(0, set(cores))
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def priority(server: Server, wanted: bool) -> Iterator[None]:
+    """Both processes before all others; they need a third of a core each, so the others hardly notice."""
+    if wanted:
+        for process in (server.process.pid, 0):
+            os.sched_setscheduler(process, os.SCHED_RR, os.sched_param(10))
+    yield
+    if wanted:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def stand_in() -> tuple[str, ...]:
@@ -144,7 +172,7 @@ async def _subscriber(server: Server, number: int, heard: dict[int, float], read
         writer.close()
 
 
-async def to_subscribers(server: Server, seconds: float) -> list[float]:
+async def to_subscribers(server: Server, seconds: float, *, all_heard: bool = True) -> list[float]:
     """Milliseconds from before the publish is written to a waiting subscriber's receipt, sorted."""
     heard: dict[int, float] = {}
     sent: dict[int, float] = {}
@@ -169,7 +197,7 @@ async def to_subscribers(server: Server, seconds: float) -> list[float]:
         sent[number] = time.perf_counter()
         publishers[number % len(publishers)][1].write(data)
     with suppress(TimeoutError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 if all_heard else 0.5):
             while len(heard) < count:  # noqa: ASYNC110 - asked once every 20 ms, so as not to disturb
                 await asyncio.sleep(0.02)
     for task in [*tasks, *drains]:
@@ -177,8 +205,8 @@ async def to_subscribers(server: Server, seconds: float) -> list[float]:
     await asyncio.gather(*tasks, *drains, return_exceptions=True)
     for _, writer in publishers:
         writer.close()
-    assert len(heard) == count, f"{count - len(heard)} of {count} were never heard"
-    return sorted((heard[number] - sent[number]) * 1e3 for number in range(count))
+    assert len(heard) == count or not all_heard, f"{count - len(heard)} of {count} were never heard"
+    return sorted((heard[number] - sent[number]) * 1e3 for number in heard)
 
 
 def _row(what: str, figure: str, wanted: str) -> None:
@@ -188,16 +216,26 @@ def _row(what: str, figure: str, wanted: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The local PubNub's figures.")
     parser.add_argument("--quick", action="store_true", help="a fifth of everything")
-    count, seconds = (10_000, 4.0) if parser.parse_args().quick else (50_000, 20.0)
+    parser.add_argument(
+        "--first",
+        action="store_true",
+        help="take times with real-time priority, so that other work does not count (root only)",
+    )
+    options = parser.parse_args()
+    count, seconds = (10_000, 4.0) if options.quick else (50_000, 20.0)
+    gc.disable()  # this side's pauses are not the server's
     _row("what", "measured", "wanted")
 
     with started("-c", _FLOOR) as floor:
         floor_rates = [publishes(floor, count // 2)[0] for _ in range(3)]
+        with priority(floor, options.first):
+            floor_latencies = asyncio.run(to_subscribers(floor, seconds, all_heard=False))
     with started(*stand_in()) as server:
         empty_rate, empty_cpu = publishes(server, count // 5)
         rates = [publishes(server, count)[0] for _ in range(3)]
         full_rate, full_cpu = publishes(server, count // 5)
-        latencies = asyncio.run(to_subscribers(server, seconds))
+        with priority(server, options.first):
+            latencies = asyncio.run(to_subscribers(server, seconds))
         memory = server.process.memory_info().rss / 1e6
     with started(*stand_in()) as server:
         publishes(server, BOUND // 2, {"text": "x" * 4_000})
@@ -211,12 +249,9 @@ def main() -> None:
     _row(f"  with history at its bound ({BOUND:,})", f"{full_rate:,.0f}  {full_cpu:.0f} us CPU", "flat")
     for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
         wanted = "<= 5 ms" if name == "p99" else ""
-        figure = latencies[min(len(latencies) - 1, int(len(latencies) * share))]
-        _row(
-            f"publish to waiting subscriber, {RATE}/s, {LONG_POLLS} long polls, {name}",
-            f"{figure:.2f} ms",
-            wanted,
-        )
+        figure, bare = (found[int((len(found) - 1) * share)] for found in (latencies, floor_latencies))
+        what = f"publish to waiting subscriber, {RATE}/s, {LONG_POLLS} long polls, {name}"
+        _row(what, f"{figure:.2f} ms (bare {bare:.2f})", wanted)
     _row("  max", f"{latencies[-1]:.2f} ms", "")
     _row("memory (RSS), history and record at their bound", f"{memory:.0f} MB", "<= 150 MB")
     _row("  with 4 KB messages", f"{large:.0f} MB", "<= 150 MB")

@@ -10,6 +10,9 @@ import sys
 from sketchy_orchestration.local.pubnub.config import StandInConfig
 from sketchy_orchestration.local.pubnub.server import HOST, StandIn
 
+_BITE_SECONDS = 1.0
+_BITES = 600
+
 
 def serve(config: StandInConfig) -> None:
     """Serve until SIGINT or SIGTERM; prints `listening on http://127.0.0.1:PORT` once ready.
@@ -26,14 +29,28 @@ async def _serve(config: StandInConfig) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    tidying = asyncio.create_task(_tidy())
     try:
         await stand_in.start()
-        # Messages are many and in no cycle: a full collection would pause deliveries to find nothing.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 100)
         sys.stdout.write(f"listening on http://{HOST}:{stand_in.port}\n")
         sys.stdout.flush()
         await stop.wait()
     finally:
+        tidying.cancel()
         await stand_in.stop()
+
+
+async def _tidy() -> None:
+    """Collect garbage in small bites.
+
+    Python would look through all kept messages again and again, 20 ms at a time, to find no garbage among
+    them; so what survived a second is set aside, and looked at again only once in a while.
+    """
+    gc.disable()
+    while True:
+        gc.unfreeze()
+        gc.collect()
+        for _ in range(_BITES):
+            gc.freeze()
+            await asyncio.sleep(_BITE_SECONDS)
+            gc.collect()
