@@ -74,7 +74,7 @@ def _do(context: dg.OpExecutionContext, act: Callable[[], Done]) -> None:
 def keep_partitions(
     context: dg.OpExecutionContext, config: PartitionsConfig, postgres: PostgresResource
 ) -> None:
-    """Makes days ahead, takes old ones away."""
+    """Makes the partitions of the days ahead, takes old ones away."""
     keep = timedelta(hours=config.keep_hours)
     settings = postgres.settings()
     _do(
@@ -124,5 +124,5 @@ def reconcile_games(
 
 @dg.op
 def look_at_key_ages(context: dg.OpExecutionContext, postgres: PostgresResource) -> None:
-    """Says which keys are due to be rotated."""
+    """Says how old the keys are, and which are due to be rotated."""
     _do(context, lambda: housekeeping.key_ages(postgres.settings()))

@@ -21,6 +21,6 @@ def _schedule(job: dg.JobDefinition, cron: str, description: str) -> dg.Schedule
 
 SCHEDULES = [
     _schedule(jobs.partitions_ahead, "17 */6 * * *", "Four times a day; a week ahead bears many failures."),
-    _schedule(jobs.housekeeping, "43 3 * * *", "Once a day, when few play."),
+    _schedule(jobs.housekeeping, "43 3 * * *", "Once a day, at a time of night when few play."),
     _schedule(jobs.reconcile, "7 * * * *", "Once an hour; sweeps repair games that stand still at once."),
 ]

@@ -1,0 +1,37 @@
+"""Jobs that report: weekly, quarterly, twice a year, and whenever somebody wants to know."""
+
+import dagster as dg
+
+from sketchy_orchestration.defs.monitoring import ops
+
+_TAGS = {"owner": "operations", "sketchy/role": "operator", "dagster/max_retries": "0"}
+
+
+@dg.job(tags=_TAGS)
+def performance_review() -> None:
+    """Writes a Markdown report of service levels, budgets, players' measures and storage into its run.
+
+    Launch it before a meeting or a rollout; every Monday it runs by itself.
+    """
+    ops.review_performance()
+
+
+@dg.job(tags=_TAGS)
+def load_test() -> None:
+    """Plays games through the whole system and reports whether every promise was kept.
+
+    It runs by itself once a quarter, in staging; in production it refuses.
+    """
+    ops.test_under_load()
+
+
+@dg.job(tags=_TAGS)
+def recovery_drill() -> None:
+    """Dumps game and orchestration data, restores them into a scratch Postgres, verifies, times, reports.
+
+    It runs by itself in January and July. A failed run means that the backup could not be trusted.
+    """
+    ops.drill_recovery()
+
+
+JOBS = [performance_review, load_test, recovery_drill]

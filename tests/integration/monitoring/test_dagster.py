@@ -1,0 +1,83 @@
+"""The watch within Dagster: reports without runs, checks on change, reviews."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster._core.test_utils import instance_for_test
+
+from sketchy_orchestration.database import monitoring
+from sketchy_orchestration.defs.monitoring import jobs, reporter
+from sketchy_orchestration.defs.monitoring.assets import all_checks
+from sketchy_orchestration.defs.resources import PostgresResource
+from sketchy_orchestration.monitoring.verdicts import ASKED
+from sketchy_orchestration.monitoring.watch import Watchman
+from sketchy_orchestration.settings import Settings
+from tests.integration.monitoring.conftest import Facts
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with instance_for_test(overrides={"telemetry": {"enabled": False}}) as made:
+        yield made
+
+
+def points(instance: dg.DagsterInstance, asset: str) -> list[dg.AssetMaterialization]:
+    records = instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+    return [record.asset_materialization for record in records if record.asset_materialization]
+
+
+def test_assets_are_reported_every_five_minutes_and_checks_when_they_change(
+    instance: dg.DagsterInstance, settings: Settings, operator: psycopg.Connection, facts: Facts
+) -> None:
+    facts.at_work()
+    facts.forget_roll_ups()
+    facts.transition(count=5)
+    monitoring.roll_up(operator)
+    reporter.tell_the_watch(instance, settings)
+    watchman, memory, now = Watchman(settings), reporter.Memory(), time.time()
+    look = watchman.look()
+    assert (
+        reporter.report(instance, settings, look, memory, now) == f"3 assets and {len(ASKED)} checks reported"
+    )
+    assert reporter.report(instance, settings, look, memory, now + 290) == "nothing is due"
+    assert reporter.report(instance, settings, look, memory, now + 301) == "3 assets and 0 checks reported"
+    facts.live_game(overdue=30)
+    memory = reporter.Memory.of(memory.cursor())
+    look = watchman.look()
+    assert reporter.report(instance, settings, look, memory, now + 602) == "3 assets and 1 checks reported"
+    latest = points(instance, "service_levels")[0].metadata
+    assert latest["timer_accuracy_percent"].value == 100.0
+    assert "| service level |" in str(latest["report"].value)
+    assert points(instance, "shifts")[0].metadata["timer_at_work"].value == 2.0
+    assert len(points(instance, "pool")) == 3
+    assert instance.get_runs_count() == 0
+    signals = monitoring.signals(operator)
+    assert ("dagster_daemon_alive", "") in signals
+
+
+def test_the_checks_can_be_made_by_hand(settings: Settings, facts: Facts) -> None:
+    facts.at_work()
+    assert settings.database_url is not None
+    postgres = PostgresResource(database_url=settings.database_url.get_secret_value())
+    results = {
+        (result.asset_key.to_user_string(), result.check_name): result.passed  # type: ignore[union-attr]
+        for result in all_checks(postgres=postgres)  # type: ignore[attr-defined]
+    }
+    assert results.keys() == {(one.asset, one.name) for one in ASKED}
+    assert all(results.values())
+
+
+def test_a_review_writes_its_report_into_the_run(
+    instance: dg.DagsterInstance, settings: Settings, facts: Facts
+) -> None:
+    assert settings.database_url is not None
+    postgres = PostgresResource(database_url=settings.database_url.get_secret_value())
+    done = jobs.performance_review.execute_in_process(instance=instance, resources={"postgres": postgres})
+    assert done.success
+    (output,) = [event for event in done.all_events if event.event_type_value == "STEP_OUTPUT"]
+    assert "| service level |" in str(output.step_output_data.metadata["report"].value)
