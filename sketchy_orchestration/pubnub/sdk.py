@@ -7,79 +7,84 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from pubnub import utils
 from pubnub.exceptions import PubNubException
+from pubnub.models.envelopes import AsyncioEnvelope
 from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub_asyncio import PubNubAsyncio
 from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
+from yarl import URL
 
 from sketchy_orchestration.domain import publishing
-from sketchy_orchestration.domain.publishing import Breakage, Verdict
+from sketchy_orchestration.domain.publishing import Breakage, Fault, Verdict
 from sketchy_orchestration.pubnub.keyset import Keyset, keep_out_of_logs
 from sketchy_orchestration.pubnub.publisher import SERVER_UUID, Acceptance, check_sendable, failure
 
 # A longer message goes as POST: proxies on the way commonly refuse request lines above 8 KiB, and JSON grows
 # to up to three times its length in a URL.
 _LONGEST_GET = 2_000
-# The SDK insists on whole seconds of its own; ours is always the shorter one.
-_SDK_TIMEOUT = 3_600
 # Spare connections, so that one that is being closed never makes a publish wait.
 _SPARE_CONNECTIONS = 8
 
 
-@dataclass(slots=True)
-class _Exchange:
-    """What one publish got back, kept because the SDK loses it when the body is not JSON."""
+class _NotAcceptedError(Exception):
+    """Any answer but an acceptance, with all that the SDK would lose of it."""
 
-    response: aiohttp.ClientResponse | None = None
-
-
-_exchange: ContextVar[_Exchange] = ContextVar("pubnub_exchange")
-
-
-class _Session:
-    """What the SDK's handler takes for its aiohttp session."""
-
-    def __init__(self, connections: int) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections),
-            # Bounded by the caller over the whole exchange, not in parts.
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        # aiohttp repeats a GET whose connection was lost: a second, uncounted message if the first arrived.
-        self._session._retry_connection = False
-
-    async def request(
-        self, method: str, url: Any, *, headers: Mapping[str, str], data: Any, allow_redirects: bool
-    ) -> aiohttp.ClientResponse:
-        del allow_redirects  # A redirect is never PubNub's: the answer of whoever sends one must not count.
-        response = await self._session.request(method, url, headers=headers, data=data, allow_redirects=False)
-        _exchange.get().response = response
-        return response
-
-    async def close(self) -> None:
-        await self._session.close()
+    def __init__(self, status: int, body: bytes, retry_after: str | None) -> None:
+        super().__init__(status)
+        self.status, self.body, self.retry_after = status, body, retry_after
 
 
 class _Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK ships no types
-    """The SDK's own handler, with a session that has enough connections."""
+    """The SDK's aiohttp handler, with enough connections, and with answers taken as they are."""
 
     connections = 100
-    _session: _Session | None = None
+    _session: aiohttp.ClientSession | None = None
 
     async def create_session(self) -> None:
-        if not self._session:
-            self._session = _Session(self.connections)
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self.connections),
+                # Bounded by the caller over the whole exchange, not in parts.
+                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+            # aiohttp repeats a GET whose connection was lost: a second message if the first had arrived.
+            self._session._retry_connection = False
+
+    async def async_request(self, options_func: Callable[[], Any], cancellation_event: Any) -> Any:
+        """As the SDK's, but for what it gets wrong; and without a task, a timer and a parsed URL each."""
+        del cancellation_event
+        options = options_func()
+        options.merge_params_in({})
+        url = utils.build_url(
+            self.pubnub.config.scheme(), self.pubnub.base_origin, options.path, options.query_string
+        )
+        await self.create_session()
+        session: Any = self._session
+        async with session.request(
+            options.method_string,
+            URL(url, encoded=True),
+            headers={**self.pubnub.headers, **options.request_headers},
+            data=options.data,
+            # A redirect is never PubNub's: the answer of whoever sends one must not count.
+            allow_redirects=False,
+        ) as response:
+            body = await response.read()
+        if response.status != 200 or not body.startswith(b"[1,"):
+            raise _NotAcceptedError(response.status, body, response.headers.get("Retry-After"))
+        try:
+            return AsyncioEnvelope(result=options.create_response(json.loads(body)), status=None)
+        except (ValueError, LookupError, TypeError):
+            raise _NotAcceptedError(response.status, body, None) from None
 
 
 class SdkPublisher:
@@ -120,29 +125,6 @@ class SdkPublisher:
     ) -> Acceptance:
         """See `Publisher.publish`."""
         length = check_sendable(channel, message)
-        task = asyncio.current_task()
-        cancelled_before = task.cancelling() if task else 0
-        exchange = _Exchange()
-        _exchange.set(exchange)
-        try:
-            async with asyncio.timeout(timeout):
-                acceptance = await self._exchange(channel, message, length, store, exchange)
-        except TimeoutError:
-            raise failure(
-                publishing.of_breakage(Breakage.timeout, f"no answer within {timeout:g} s")
-            ) from None
-        finally:
-            # Cut short while its body was being read, a connection is of no further use.
-            if exchange.response is not None:
-                exchange.response.close()
-        # asyncio.wait_for swallows a cancellation that arrives together with the answer.
-        if task and task.cancelling() > cancelled_before:
-            raise asyncio.CancelledError
-        return acceptance
-
-    async def _exchange(
-        self, channel: str, message: Mapping[str, object], length: int, store: bool, exchange: _Exchange
-    ) -> Acceptance:
         request = (
             self._sdk()
             .publish()
@@ -152,38 +134,28 @@ class SdkPublisher:
             .use_post(length > _LONGEST_GET)
         )
         try:
-            result = await request.result()
-        except (TimeoutError, asyncio.CancelledError):
-            raise
-        except Exception as error:  # the SDK lets anything through: see the decision
-            raise failure(await self._verdict(error, exchange)) from None
-        # The SDK takes any 200 with three parts for an acceptance.
-        response = exchange.response
-        body = await response.read() if response else b""
-        if not body.startswith(b"[1,") or result is None or result.timetoken <= 0:
-            raise failure(await self._verdict(ValueError("no acceptance"), exchange))
+            async with asyncio.timeout(timeout):
+                result = await request.result()
+        except TimeoutError:
+            raise failure(
+                publishing.of_breakage(Breakage.timeout, f"no answer within {timeout:g} s")
+            ) from None
+        except _NotAcceptedError as answer:
+            raise failure(self._judge(answer)) from None
+        except PubNubException as error:
+            # Before any request: the SDK found a key missing.
+            raise failure(Verdict(Fault.keyset, "credentials", self._tell(str(error)))) from None
+        except Exception as error:  # aiohttp, the system, and whatever else: nothing was answered
+            told = self._tell(f"{type(error).__name__}: {error}")
+            raise failure(publishing.of_breakage(Breakage.connection, told)) from None
         return Acceptance(int(result.timetoken))
 
-    async def _verdict(self, error: Exception, exchange: _Exchange) -> Verdict:
-        response = exchange.response
-        if response is not None:
-            try:
-                body: object = await response.text(errors="replace")
-            except (aiohttp.ClientError, OSError, LookupError) as broken:
-                return publishing.of_breakage(
-                    Breakage.connection,
-                    self._tell(f"{response.status}, then {type(broken).__name__}: {broken}"),
-                )
-            with suppress(ValueError):
-                body = json.loads(str(body))
-            return self._judge(response.status, body, response.headers.get("Retry-After"))
-        if isinstance(error, PubNubException):
-            # Before any request: the SDK found a key missing.
-            return Verdict(publishing.Fault.keyset, "credentials", self._tell(str(error)))
-        return publishing.of_breakage(Breakage.connection, self._tell(f"{type(error).__name__}: {error}"))
-
-    def _judge(self, status: int, body: object, asked: str | None) -> Verdict:
-        verdict = publishing.of_answer(status, body, retry_after(asked, datetime.now(UTC)))
+    def _judge(self, answer: _NotAcceptedError) -> Verdict:
+        body: object = answer.body.decode("utf-8", errors="replace")
+        with suppress(ValueError):
+            body = json.loads(str(body))
+        asked = retry_after(answer.retry_after, datetime.now(UTC))
+        verdict = publishing.of_answer(answer.status, body, asked)
         return Verdict(verdict.fault, verdict.reason, self._tell(verdict.detail), verdict.retry_after)
 
     def _tell(self, text: str) -> str:
@@ -217,7 +189,6 @@ def configuration(keyset: Keyset, uuid: str) -> Any:
     config.origin = keyset.origin
     config.ssl = keyset.ssl
     config.uuid = uuid
-    config.non_subscribe_request_timeout = _SDK_TIMEOUT
     return config
 
 
