@@ -80,7 +80,7 @@ def listen(connection: Connection[Row]) -> None:
 
 
 def warm_up(connection: Connection[Row]) -> bool:
-    """Plan what a sweep will need, so that the first one is as quick as others; False when nothing was there."""
+    """Plan what a sweep needs, so that the first is as quick as others; False without a game to do it on."""
     row = connection.execute(query("timer.warm_up")).fetchone()
     return bool(row and row[0])
 
