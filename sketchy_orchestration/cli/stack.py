@@ -224,7 +224,9 @@ def _delete(home: Path) -> None:
 
 def env() -> None:
     """Print how to join the running stack, for: eval "$(sketchy env)"."""
-    for name, value in sorted(stack_state.running(settings().sketchy_home).environment.items()):
+    state = stack_state.running(settings().sketchy_home)
+    urls = {"SKETCHY_DAGSTER_UI": state.dagster_ui} if state.dagster_ui is not None else {}
+    for name, value in sorted({**state.environment, **urls}.items()):
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 

@@ -63,6 +63,7 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
             ), stack.logs()
 
             environment = stack.environment()
+            assert environment["SKETCHY_DAGSTER_UI"] == found["stack"]["dagster_ui"]
             with psycopg.connect(environment["DATABASE_URL"]) as conn:
                 row = conn.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()
             assert row == (False,)
