@@ -95,18 +95,6 @@ def end(connection: Connection[Row], shift_id: UUID, reason: str, report: Mappin
     connection.execute(query("shifts.end"), _end(shift_id, reason, report))
 
 
-async def start_async(
-    connection: AsyncConnection[Row],
-    shift_id: UUID,
-    kind: str,
-    version: str,
-    host: str,
-    pid: int,
-    run_id: str | None,
-) -> None:
-    await connection.execute(query("shifts.start"), _start(shift_id, kind, version, host, pid, run_id))
-
-
 async def beat_async(
     connection: AsyncConnection[Row], shift_id: UUID, report: Mapping[str, float]
 ) -> Beat | None:
