@@ -14,7 +14,6 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -278,9 +277,10 @@ class GatewayDatabase:
             return await self._ask(kind, name, values)
 
     async def _ask(self, kind: type[Wanted], name: str, values: Mapping[str, object]) -> list[Wanted]:
-        async with self._connection() as connection, connection.cursor(row_factory=class_row(kind)) as cursor:
-            await cursor.execute(query(f"gateway.{name}"), values)
-            return await cursor.fetchall()
+        async with self._connection() as connection:
+            cursor = await connection.execute(query(f"gateway.{name}"), values)
+            # The columns of each query stand in the order of the fields.
+            return [kind(*row) for row in await cursor.fetchall()]
 
     async def installed(self) -> bool:
         """Whether the schema has what the gateway calls."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from sketchy_orchestration import __version__
 from sketchy_orchestration.gateway import schemas
@@ -22,14 +23,13 @@ from sketchy_orchestration.gateway.broadcast import broadcast
 from sketchy_orchestration.gateway.callers import Kind
 from sketchy_orchestration.gateway.catch_up import game_events
 from sketchy_orchestration.gateway.failures import RequestError
-from sketchy_orchestration.gateway.front import FUNCTIONS, Front, origins
+from sketchy_orchestration.gateway.front import FUNCTIONS, Endpoint, Front, origins
 from sketchy_orchestration.gateway.health import health, metrics, ready
 from sketchy_orchestration.gateway.parts import Gateway, request_id
 from sketchy_orchestration.gateway.timers import get_game_timer, monitor_game_timers
 from sketchy_orchestration.settings import Settings
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
+_HEALTH = (health, ready, metrics)
 _SCHEMES: dict[str, dict[str, str]] = {
     "service": {
         "type": "http",
@@ -145,12 +145,19 @@ def create_app(settings: Settings) -> FastAPI:
             a setting is missing or wrong; the message names it.
     """
     gateway = Gateway(settings)
-    app = plain_app()
+    app = _bare_app()
+    # Each function takes the request as it is: nothing of FastAPI's own is needed while serving.
+    app.router.routes += [
+        Route(FUNCTIONS + function.name, function.endpoint, methods=["POST"]) for function in FUNCTIONS_SERVED
+    ]
+    app.router.routes += [Route(f"/{endpoint.__name__}", endpoint, methods=["GET"]) for endpoint in _HEALTH]
+    app.openapi = lambda: document(plain_app())  # type: ignore[method-assign]  # the way FastAPI documents
     app.router.lifespan_context = _lifespan(gateway)
     app.state.gateway = gateway
     app.add_middleware(
         Front,
-        functions=[function.name for function in FUNCTIONS_SERVED] + ["health", "ready", "metrics"],
+        functions={function.name: function.endpoint for function in FUNCTIONS_SERVED},
+        others=[endpoint.__name__ for endpoint in _HEALTH],
         allowed_origins=origins(settings.gateway_allowed_origins),
         in_flight=settings.gateway_in_flight,
         seconds=settings.gateway_request_seconds,
@@ -160,8 +167,15 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def plain_app() -> FastAPI:
-    """The functions and their document, with nothing behind them and nothing around them."""
+    """The functions as the document describes them, with nothing behind them."""
+    app = _bare_app()
+    for function in FUNCTIONS_SERVED:
+        _serve(app, function)
+    _serve_health(app)
+    return app
 
+
+def _bare_app() -> FastAPI:
     app = FastAPI(
         title="Sketchy gateway",
         version=__version__,
@@ -170,11 +184,7 @@ def plain_app() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for function in FUNCTIONS_SERVED:
-        _serve(app, function)
-    _serve_health(app)
     app.add_exception_handler(HTTPException, _of_routing)
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # the way FastAPI documents
     return app
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,10 +21,13 @@ from sketchy_orchestration.gateway.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 FUNCTIONS = "/functions/v1/"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _ALLOWED_HEADERS = "authorization, x-client-info, apikey, content-type, x-request-id, prefer"
-_EXPOSED_HEADERS = "x-request-id, retry-after, preference-applied"
+_EXPOSED_HEADERS = b"x-request-id, retry-after, preference-applied"
+_ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"vary", b"Origin")]
 _PREFLIGHT_SECONDS = "600"
 
 
@@ -55,7 +59,8 @@ class Front:
     """The outermost layer.
 
     Args:
-        functions: names of the functions, as metrics call them.
+        functions: what a POST to each function's path calls; the application knows the same ones.
+        others: paths beside the functions that metrics call by name.
         allowed_origins: web origins that may read answers.
         in_flight: requests of functions at work at once.
         seconds: time limit of one request.
@@ -65,14 +70,16 @@ class Front:
         self,
         app: ASGIApp,
         *,
-        functions: Collection[str],
+        functions: Mapping[str, Endpoint],
+        others: Collection[str],
         allowed_origins: Collection[str],
         in_flight: int,
         seconds: float,
         telemetry: Telemetry,
     ) -> None:
         self._app = app
-        self._functions = frozenset(functions)
+        self._functions = dict(functions)
+        self._names = {*functions, *others}
         self._allowed_origins = frozenset(allowed_origins)
         self._most = in_flight
         self._seconds = seconds
@@ -91,7 +98,7 @@ class Front:
             if scope["method"] == "OPTIONS" and path.startswith(FUNCTIONS):
                 await exchange.answer(exchange.preflight(), receive)
             elif path.startswith(FUNCTIONS):
-                await self._function(exchange, receive)
+                await self._function(exchange, receive, self._functions.get(name))
             else:
                 await self._app(scope, receive, exchange.send)
         except RequestError as error:
@@ -103,9 +110,9 @@ class Front:
             await exchange.answer(answered.response(exchange.request_id), receive)
         finally:
             seconds = time.perf_counter() - began
-            self._told(name if name in self._functions else "other", exchange, scope["method"], seconds)
+            self._told(name if name in self._names else "other", exchange, scope["method"], seconds)
 
-    async def _function(self, exchange: _Exchange, receive: Receive) -> None:
+    async def _function(self, exchange: _Exchange, receive: Receive, endpoint: Endpoint | None) -> None:
         if self._at_work >= self._most:
             raise unavailable("overloaded", "too many requests are at work")
         self._at_work += 1
@@ -113,7 +120,11 @@ class Front:
         exchange.scope["state"]["deadline"] = time.monotonic() + self._seconds
         try:
             async with asyncio.timeout(self._seconds):
-                await self._app(exchange.scope, receive, exchange.send)
+                if endpoint is None or exchange.scope["method"] != "POST":
+                    await self._app(exchange.scope, receive, exchange.send)
+                else:  # the way through the router costs a third of the whole
+                    response = await endpoint(Request(exchange.scope, receive))
+                    await response(exchange.scope, receive, exchange.send)
         except TimeoutError:
             raise unavailable("time_limit", f"this took longer than {self._seconds:g} s") from None
         finally:
@@ -155,14 +166,12 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._begun = True
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["x-request-id"] = self.request_id
-            headers["x-content-type-options"] = "nosniff"
-            headers["cache-control"] = "no-store"
-            headers.add_vary_header("Origin")
+            headers = message["headers"]
+            headers += _ALWAYS
+            headers.append((b"x-request-id", self.request_id.encode()))
             if self._origin is not None:
-                headers["access-control-allow-origin"] = self._origin
-                headers["access-control-expose-headers"] = _EXPOSED_HEADERS
+                headers.append((b"access-control-allow-origin", self._origin.encode()))
+                headers.append((b"access-control-expose-headers", _EXPOSED_HEADERS))
         await self._send(message)
 
     async def answer(self, response: Response, receive: Receive) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import OrderedDict
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,11 @@ log = structlog.get_logger(__name__)
 
 LEEWAY = 5.0
 """Seconds by which the clock of whoever issued a token may differ from ours."""
+
+KNOWN_SECONDS = 30.0
+"""For so long a token that was valid is not verified again; never beyond its expiry."""
+
+MOST_KNOWN = 10_000
 
 _SHARED = "HS256"
 _PUBLISHED = ("ES256", "RS256", "EdDSA")
@@ -86,6 +92,7 @@ class PlayerTokens:
         self._keys = keys
         self._audience = audience
         self._issuer = issuer
+        self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
     async def player(self, token: str) -> Caller:
         """The player whose token this is.
@@ -93,7 +100,18 @@ class PlayerTokens:
         Raises:
             RequestError: 401 when the token is not valid now, 503 when that cannot be told.
         """
+        until, known = self._known.get(token, (0.0, None))
+        now = time.time()
+        if known is not None and now < until:
+            return known
         claims = await self._claims(token)
+        caller = self._caller(claims)
+        while len(self._known) >= MOST_KNOWN:
+            self._known.popitem(last=False)
+        self._known[token] = (min(float(claims["exp"]), now + KNOWN_SECONDS), caller)
+        return caller
+
+    def _caller(self, claims: dict[str, Any]) -> Caller:
         subject = claims["sub"]
         # The keys of the project itself are tokens too, signed alike; they are nobody's.
         if claims.get("role", "authenticated") != "authenticated":

@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 HEAD_SECONDS = 10.0
 """Seconds a new connection may take to send the head of its first request."""
 
-IDLE_SECONDS = 30
-"""Seconds a connection may stay open between two requests."""
+IDLE_SECONDS = 75
+"""Seconds a connection may stay open between two requests; a proxy in front keeps its own shorter (60 s)."""
 
 STOP_SECONDS = 15
 """Seconds that requests at work get when the process is told to stop."""
