@@ -78,6 +78,10 @@ begin
         end loop;
     end if;
 
+    v_result.set_aside := (select count(*) from orchestration.set_aside a
+                           where a.game_id = any (v_tried) and a.retry_at > v_at);
+    v_result.more := coalesce(cardinality(v_due) >= v_limit
+                              or cardinality(v_tried) > cardinality(v_made) + v_result.set_aside, false);
     select array_agg(l.game_id) into v_left
     from (
         select l.game_id from orchestration.live_games l
@@ -86,7 +90,7 @@ begin
                           where a.game_id = l.game_id and a.retry_at > v_at + interval '100 ms')
         limit p_limit
     ) l;
-    if v_left is not null and p_window is null then
+    if v_left is not null and p_window is null and not v_result.more then
         begin
             perform orchestration.reconcile_game(i, false) from unnest(v_left[1:50]) i;
         exception when others then
@@ -101,12 +105,8 @@ begin
                     filter (where m.deadline <= v_at), '{}')
     into v_result.moved, v_result.extended, v_result.lateness_ms
     from unnest(v_made) m;
-    v_result.set_aside := (select count(*) from orchestration.set_aside a
-                           where a.game_id = any (v_tried) and a.retry_at > v_at);
     v_result.locked := coalesce(cardinality(v_left), 0);
     v_result.due := cardinality(v_result.lateness_ms) + v_result.locked + v_result.set_aside;
-    v_result.more := coalesce(cardinality(v_due) >= v_limit
-                              or cardinality(v_tried) > cardinality(v_made) + v_result.set_aside, false);
     select min(l.deadline) into v_result.next_deadline
     from orchestration.live_games l where l.deadline > v_cut and not l.paused;
     perform set_config('orchestration.cause', '', true);
