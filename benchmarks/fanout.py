@@ -118,11 +118,19 @@ def number(connection: psycopg.Connection, sql: str) -> float:
     return float(row[0]) if row and row[0] is not None else 0.0
 
 
-def wait_for(connection: psycopg.Connection, sql: str, least: float, limit: float = 120) -> float:
+def wait_for(
+    connection: psycopg.Connection,
+    sql: str,
+    least: float,
+    working: list[subprocess.Popen[bytes]],
+    limit: float = 120,
+) -> float:
     began = time.monotonic()
     while number(connection, sql) < least:
         assert time.monotonic() - began < limit, f"{sql} did not reach {least} in {limit} s"
-        time.sleep(0.02)
+        assert all(process.poll() is None for process in working), "a relay has ended"
+        # Counting costs the same two cores: seldom enough not to matter.
+        time.sleep(0.1)
     return time.monotonic() - began
 
 
@@ -141,13 +149,13 @@ def drain(stack: Stack, events: int, count: int) -> float:
         before = number(connection, delivered)
         for _ in range(events // GAMES):
             connection.execute(WRITE, {"games": games, "data": DATA})
-        with relays(stack, count):
+        with relays(stack, count) as working:
             held = "select count(distinct holder) from orchestration.lanes where holder is not null"
-            wait_for(connection, "select count(*) from orchestration.sequenced", before + events)
-            wait_for(connection, held, count)
+            wait_for(connection, "select count(*) from orchestration.sequenced", before + events, working)
+            wait_for(connection, held, count, working)
             broadcasting(connection, True)
             began = time.monotonic()
-            wait_for(connection, delivered, before + events)
+            wait_for(connection, delivered, before + events, working)
             return events / (time.monotonic() - began)
 
 
@@ -235,9 +243,12 @@ def main() -> None:
                 f" ratio {rate / bare:.2f}",
                 flush=True,
             )
-        with relays(running, given.relays), psycopg.connect(running.url, autocommit=True) as connection:
+        with (
+            relays(running, given.relays) as working,
+            psycopg.connect(running.url, autocommit=True) as connection,
+        ):
             held = "select count(distinct holder) from orchestration.lanes where holder is not null"
-            wait_for(connection, held, given.relays)
+            wait_for(connection, held, given.relays, working)
             for rate in (100, 1000):
                 took = asyncio.run(heard(running, rate, given.seconds))
                 p50, p99 = took[len(took) // 2], took[int(len(took) * 0.99)]
