@@ -95,3 +95,19 @@ def test_a_person_may_still_move_an_enrolled_game(make_scene: MakeScene) -> None
     assert scene.phase(game.id) == "drawing"
     with pytest.raises(psycopg.Error), scene.another(autocommit=True) as conn:
         conn.execute("select public.transition_game_status(%s, 'waiting')", [game.id])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_who_handles_a_game_is_not_guessed_while_it_cannot_be_asked(
+    make_scene: MakeScene, shape: Shape
+) -> None:
+    scene = make_scene(shape)
+    ours = due_games(scene, enrolled=True)
+    before = {phase: everything(scene, game) for phase, game in ours.items()}
+    with scene.another(autocommit=False) as holder:
+        holder.execute("reset role")
+        holder.execute("lock table orchestration.enrolments in access exclusive mode")
+        with scene.another(autocommit=True) as conn:
+            conn.execute("select public.monitor_game_timers_db()")
+            conn.execute("select public.cleanup_expired_games()")
+    assert {phase: everything(scene, game) for phase, game in ours.items()} == before
