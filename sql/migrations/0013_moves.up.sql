@@ -203,10 +203,22 @@ begin
 end
 $adapt$;
 
+create function orchestration.refuse_endless(p_game_id uuid, p_phase text) returns void
+    language plpgsql volatile set search_path = ''
+as $$
+begin
+    raise exception 'game % has no length for its phase %: it would never end', p_game_id, p_phase
+        using errcode = 'null_value_not_allowed';
+end
+$$;
+
 create function orchestration.make_moves(p_moves orchestration.move[], p_at timestamptz) returns void
     language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+    perform orchestration.refuse_endless(m.game_id, m.to_phase) from unnest(p_moves) m
+    where m.seconds is null and m.to_phase not in ('completed', 'cancelled');
+
     perform orchestration.write_results(array_agg(m.game_id)) from unnest(p_moves) m
     where m.to_phase = 'completed' having count(*) > 0;
 
@@ -241,9 +253,42 @@ begin
 end
 $$;
 
+-- By seconds, growing twofold to an hour; when somebody's lock was the reason, by 20 ms and up.
+create function orchestration.set_game_aside(p_game_id uuid, p_at timestamptz, p_sqlstate text, p_error text) returns void
+    language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+    v_pause interval := case when p_sqlstate in ('55P03', '40P01') then '20 ms' else '1 second' end;
+begin
+    insert into orchestration.set_aside as a (game_id, retry_at, sqlstate, error)
+    values (p_game_id, p_at + v_pause, p_sqlstate, p_error)
+    on conflict (game_id) do update
+    set attempts = a.attempts + 1, sqlstate = excluded.sqlstate, error = excluded.error,
+        retry_at = p_at + least(interval '1 hour', v_pause * power(2, least(a.attempts, 18)));
+end
+$$;
+
+-- As decide_moves, game by game: data that cannot even be read sets aside the one game.
+create function orchestration.decide_each(p_game_ids uuid[], p_at timestamptz) returns orchestration.move[]
+    language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+    v_id uuid;
+    v_moves orchestration.move[] := '{}';
+begin
+    foreach v_id in array coalesce(p_game_ids, '{}') loop
+        begin
+            v_moves := v_moves || orchestration.decide_moves(array[v_id], p_at);
+        exception when others then
+            perform orchestration.set_game_aside(v_id, p_at, sqlstate, sqlerrm);
+        end;
+    end loop;
+    return v_moves;
+end
+$$;
+
 -- Makes the moves it can, and returns those made. When one of them fails they are halved and tried again, so that the
--- others go on and the one is set aside: by seconds, growing twofold to an hour; when somebody's lock was the reason, by
--- 20 ms and up. What exceeds the savepoints of one transaction is left for the next sweep.
+-- others go on and the one is set aside. What exceeds the savepoints of one transaction is left for the next sweep.
 create function orchestration.make_moves_singling_out(p_moves orchestration.move[], p_at timestamptz)
     returns orchestration.move[]
     language plpgsql volatile security definer set search_path = ''
@@ -278,13 +323,7 @@ begin
                 perform set_config('lock_timeout', '2ms', true);
             else
                 v_savepoints := v_savepoints + 1;
-                insert into orchestration.set_aside as a (game_id, retry_at, sqlstate, error)
-                values (p_moves[v_from].game_id,
-                        p_at + case when sqlstate in ('55P03', '40P01') then interval '20 ms' else interval '1 second' end,
-                        sqlstate, sqlerrm)
-                on conflict (game_id) do update
-                set attempts = a.attempts + 1, sqlstate = excluded.sqlstate, error = excluded.error,
-                    retry_at = p_at + least(interval '1 hour', (excluded.retry_at - p_at) * power(2, least(a.attempts, 18)));
+                perform orchestration.set_game_aside(p_moves[v_from].game_id, p_at, sqlstate, sqlerrm);
             end if;
         end;
     end loop;
@@ -300,6 +339,9 @@ revoke all on function
     orchestration.without_busy(orchestration.move[]),
     orchestration.write_results(uuid[]),
     orchestration.adapt_sweep(),
+    orchestration.refuse_endless(uuid, text),
+    orchestration.set_game_aside(uuid, timestamptz, text, text),
+    orchestration.decide_each(uuid[], timestamptz),
     orchestration.make_moves(orchestration.move[], timestamptz),
     orchestration.make_moves_singling_out(orchestration.move[], timestamptz)
     from public;

@@ -29,7 +29,7 @@ declare
     v_again uuid[];
     v_moves orchestration.move[];
     v_made orchestration.move[] := '{}';
-    v_tried uuid[];
+    v_tried uuid[] := '{}';
     v_left uuid[];
     v_result orchestration.sweep_result;
 begin
@@ -57,7 +57,12 @@ begin
             where not exists (select from orchestration.set_aside a where a.game_id = c)));
     end if;
     if v_due is not null then
-        v_moves := orchestration.without_busy(orchestration.decide_moves(v_due, v_at));
+        begin
+            v_moves := orchestration.decide_moves(v_due, v_at);
+        exception when others then
+            v_moves := orchestration.decide_each(v_due, v_at);
+        end;
+        v_moves := orchestration.without_busy(v_moves);
     end if;
     if v_moves is not null then
         v_made := orchestration.make_moves_singling_out(v_moves, v_at);
@@ -66,22 +71,33 @@ begin
 
     -- Once more what was set aside, a few and each by itself.
     select array_agg(r.game_id) into v_again
-    from (select a.game_id from orchestration.set_aside a where a.retry_at <= v_cut order by a.retry_at limit 10) r;
+    from (
+        select a.game_id
+        from orchestration.set_aside a join orchestration.live_games l on l.game_id = a.game_id
+        where a.retry_at <= v_cut and l.deadline <= v_cut and not l.paused
+        order by a.retry_at limit 10
+    ) r;
     if v_again is not null then
         perform set_config('lock_timeout', '2ms', true);
         v_again := orchestration.lock_games(v_again);
         for v_moves in
-            select array[m] from unnest(orchestration.without_busy(orchestration.decide_moves(v_again, v_at))) m
+            select array[m] from unnest(orchestration.without_busy(orchestration.decide_each(v_again, v_at))) m
         loop
             v_made := v_made || orchestration.make_moves_singling_out(v_moves, v_at);
             v_tried := v_tried || (v_moves[1]).game_id;
         end loop;
     end if;
 
+    if p_window is null then
+        -- What the application has since moved, extended or deleted need not be tried again.
+        delete from orchestration.set_aside a
+        where not exists (select from orchestration.live_games l where l.game_id = a.game_id and l.deadline <= v_at);
+    end if;
+
     v_result.set_aside := (select count(*) from orchestration.set_aside a
-                           where a.game_id = any (v_tried) and a.retry_at > v_at);
-    v_result.more := coalesce(cardinality(v_due) >= v_limit
-                              or cardinality(v_tried) > cardinality(v_made) + v_result.set_aside, false);
+                           where a.game_id = any (v_due || v_again) and a.retry_at > v_at);
+    v_result.more := coalesce(cardinality(v_due) >= v_limit, false) or cardinality(v_tried) > cardinality(v_made)
+        + (select count(*) from orchestration.set_aside a where a.game_id = any (v_tried) and a.retry_at > v_at);
     select array_agg(l.game_id) into v_left
     from (
         select l.game_id from orchestration.live_games l
@@ -136,12 +152,19 @@ as $$
         union all
         select d.game_id from orchestration.live_games d where p_seen is null and d.phase = 'drawing'
     ) recent
-    join orchestration.live_games l on l.game_id = recent.game_id and l.phase = 'drawing'
-    where exists (select from public.game_participants p where p.game_id = l.game_id and p.left_at is null)
-      and not exists (select from public.game_participants p
-                      where p.game_id = l.game_id and p.left_at is null
-                        and not exists (select from public.submissions s
-                                        where s.game_id = p.game_id and s.user_id = p.user_id))
+    -- Offset 0: game by game through the indexes, however many the planner expects; few are recent.
+    cross join lateral (
+        select d.game_id from orchestration.live_games d
+        where d.game_id = recent.game_id and d.phase = 'drawing' offset 0
+    ) l
+    cross join lateral (
+        select count(*) as players,
+               count(*) filter (where not exists (select from public.submissions s
+                                                  where s.game_id = p.game_id and s.user_id = p.user_id)) as missing
+        from public.game_participants p
+        where p.game_id = l.game_id and p.left_at is null offset 0
+    ) seated
+    where seated.players > 0 and seated.missing = 0
 $$;
 
 revoke all on function
