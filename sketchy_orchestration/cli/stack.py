@@ -117,11 +117,17 @@ def up(
     postgres_port: int | None = typer.Option(
         None, min=1, max=65535, help="Wanted port of the embedded Postgres. Default: the last one used."
     ),
+    with_application: bool = typer.Option(
+        False,
+        "--with-application",
+        help="First make the application's own tables where DATABASE_URL lacks them, and take its games"
+        " over; for development only.",
+    ),
 ) -> None:
     """Start the whole system and play games through it, until Ctrl-C.
 
     Postgres is embedded unless DATABASE_URL is set; PubNub is local unless its keys are set. A busy port is
-    replaced by a free one.
+    replaced by a free one. A database of yours must have the application's tables.
     """
     console = Console()
     began = time.monotonic()
@@ -133,7 +139,7 @@ def up(
             console.print(notices[-1], highlight=False, markup=False, soft_wrap=True)
 
     live_started = False
-    options = StackOptions(games, dagster_port, pubnub_port, postgres_port)
+    options = StackOptions(games, dagster_port, pubnub_port, postgres_port, with_application=with_application)
     stack = Stack(settings(), options, tell)
     with _stop_on_signals():
         try:

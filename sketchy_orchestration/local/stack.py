@@ -17,10 +17,8 @@ from filelock import FileLock, Timeout
 
 from sketchy_orchestration.database import connect as connecting
 from sketchy_orchestration.database.connect import Address
-from sketchy_orchestration.database.migrate import migrate_up
-from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.errors import SketchyError
-from sketchy_orchestration.local import application, processes, stack_dagster, stack_runs, stack_state
+from sketchy_orchestration.local import processes, stack_dagster, stack_database, stack_runs, stack_state
 from sketchy_orchestration.local.postgres import EmbeddedPostgres
 from sketchy_orchestration.local.stack_keyset import LOCAL_KEYS, keyset_environment, local_environment
 from sketchy_orchestration.local.stack_parts import Part, answers
@@ -44,6 +42,7 @@ class StackOptions:
         games: how many games are played at any time; None: 50 on the embedded database, none on another.
         dagster_port, pubnub_port, postgres_port: wanted ports; busy ones are replaced.
         services_only: Postgres and PubNub alone, for a Dagster that somebody else runs (`on_demand`).
+        with_application: make the application's tables where a given database lacks them; development only.
     """
 
     games: int | None = None
@@ -51,6 +50,7 @@ class StackOptions:
     pubnub_port: int = 18090
     postgres_port: int | None = None
     services_only: bool = False
+    with_application: bool = False
 
 
 class Stack:
@@ -166,6 +166,11 @@ class Stack:
             raise StackError(
                 "ENVIRONMENT is production and --games asks for invented games: leave --games out"
             )
+        if self._options.with_application and self._settings.environment is not Environment.development:
+            raise StackError(
+                f"ENVIRONMENT is {self._settings.environment} and --with-application makes tables for trying"
+                " things out: it is for development only, leave it out"
+            )
 
     def _take_lock(self) -> None:
         try:
@@ -246,11 +251,10 @@ class Stack:
         if self._options.services_only and self._postgres is None:
             return  # whose database it is decides about its schema
         began = time.monotonic()
-        made = application.install(self.database_url)
-        steps = migrate_up(self.database_url, told=lambda _: None)
-        if self._postgres is not None or made:
-            _enrol_everything(self.database_url)
-        did = f"{len(steps)} migrations applied" if steps else "as the migrations made it"
+        steps = stack_database.prepare(
+            self.database_url, owned=self.owns_database, with_application=self._options.with_application
+        )
+        did = f"{steps} migrations applied" if steps else "as the migrations made it"
         self._tell(f"schema: {did} ({time.monotonic() - began:.1f} s)")
 
     def _start_code_server(self) -> Part:
@@ -390,9 +394,3 @@ class Stack:
 
 def _shift_command(kind: str) -> Callable[[int], list[str]]:
     return lambda _: [sys.executable, "-m", "sketchy_orchestration.cli.main", "shift", kind]
-
-
-def _enrol_everything(url: str) -> None:
-    """On a database of ours every new game is ours, unless somebody has decided otherwise."""
-    with connecting.connect_to(Address.of_url(url), application_name="sketchy up") as connection:
-        connection.execute(query("local.enrol_everything"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -187,12 +188,39 @@ def test_a_database_whose_role_may_not_make_the_applications_tables_is_one_line(
         conn.execute(f"create role {role} login password 'x'")
     try:
         url = postgres.url(role, "x", empty_database.rpartition("/")[2])
-        said = _error_of(sketchy(home, "up", DATABASE_URL=url))
+        said = _error_of(sketchy(home, "up", "--with-application", DATABASE_URL=url))
         assert "lacks the application's tables" in said
         assert role in said
     finally:
         with psycopg.connect(empty_database, autocommit=True) as conn:
             conn.execute(f"drop role {role}")
+
+
+def test_the_applications_tables_are_made_in_a_database_only_when_asked_for_in_development(
+    home: Path, empty_database: str
+) -> None:
+    def there() -> tuple[str | None, str | None]:
+        with psycopg.connect(empty_database) as conn:
+            row = conn.execute(
+                "select to_regnamespace('orchestration')::text, to_regclass('public.games')::text"
+            ).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    said = _error_of(sketchy(home, "up", DATABASE_URL=empty_database))
+    assert "lacks the application's tables public.users, public.games" in said
+    assert "--with-application" in said
+    words = ("up", "--with-application")
+    for environment in ("staging", "production"):
+        said = _error_of(sketchy(home, *words, DATABASE_URL=empty_database, ENVIRONMENT=environment))
+        assert f"ENVIRONMENT is {environment}" in said
+    assert there() == (None, None)
+
+    with RunningStack(home, ("--with-application",), {"DATABASE_URL": empty_database}) as stack:
+        stack.wait_for("schema: ", seconds=_FIRST_START)
+        assert there() == ("orchestration", "games")
+        done = sketchy(home, "status", "--json", DATABASE_URL=empty_database)
+        assert json.loads(done.stdout)["system"]["enrolment"] == 100
 
 
 def test_a_database_without_our_schema_is_one_line(home: Path, empty_database: str) -> None:
