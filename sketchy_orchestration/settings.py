@@ -164,6 +164,11 @@ class Settings(BaseSettings):
         default=0, description="Publishes a month the PubNub plan includes; 0 does not watch it"
     )
 
+    advisories_url: str = Field(
+        default="https://api.osv.dev/v1/querybatch",
+        description="Where the security audit asks for known vulnerabilities (OSV); empty asks nobody",
+    )
+
     gateway_host: str = Field(default="127.0.0.1", description="Address the gateway listens on")
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8787, description="Port the gateway listens on; 0 takes any free one"

@@ -77,3 +77,21 @@ join pg_catalog.pg_auth_members m on m.roleid = p.oid
 join pg_catalog.pg_roles r on r.oid = m.member and r.rolcanlogin
 where p.rolname in ('sketchy_timer', 'sketchy_relay', 'sketchy_gateway', 'sketchy_operator')
 order by p.rolname, r.rolname
+
+-- Who may do what with each table, in letters: s select, i insert, u update, d delete; a capital is some columns only.
+-- name: matrix
+select c.relname::text as table_name, r.rolname::text as role,
+       concat(
+           case when has_table_privilege(r.oid, c.oid, 'select') then 's'
+                when has_any_column_privilege(r.oid, c.oid, 'select') then 'S' end,
+           case when has_table_privilege(r.oid, c.oid, 'insert') then 'i'
+                when has_any_column_privilege(r.oid, c.oid, 'insert') then 'I' end,
+           case when has_table_privilege(r.oid, c.oid, 'update') then 'u'
+                when has_any_column_privilege(r.oid, c.oid, 'update') then 'U' end,
+           case when has_table_privilege(r.oid, c.oid, 'delete') then 'd' end) as letters
+from pg_catalog.pg_class c
+cross join pg_catalog.pg_roles r
+where c.relnamespace = to_regnamespace('orchestration') and c.relkind in ('r', 'p') and not c.relispartition
+  and r.rolname in ('sketchy_timer', 'sketchy_relay', 'sketchy_gateway', 'sketchy_operator',
+                    'anon', 'authenticated', 'service_role')
+order by c.relname, r.rolname

@@ -69,10 +69,7 @@ def settings_for(database_url: str, **changes: Any) -> Settings:
 
 
 def _is_secret(name: str) -> bool:
-    return name.endswith(("_url", "_key", "_secret", "_previous")) and name not in (
-        "supabase_url",
-        "supabase_jwks_url",
-    )
+    return "SecretStr" in str(Settings.model_fields[name].annotation)
 
 
 def token_of(user_id: str, *, secret: str = JWT_SECRET, **claims: Any) -> str:
