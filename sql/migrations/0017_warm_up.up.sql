@@ -11,9 +11,9 @@ begin
     select g.id, case g.status when 'completed' then 'cancelled' else 'completed' end into v_game, v_phase
     from (
         select t.game_id
-        from orchestration.transitions t
-        where t.id > (select max(id) from orchestration.transitions) - 2000 and t.at < v_at - interval '1 minute'
-          and t.handler = 'orchestration' and t.to_phase in ('completed', 'cancelled')
+        from (select * from orchestration.transitions order by id desc limit 2000) t
+        where t.at < v_at - interval '1 minute' and t.handler = 'orchestration'
+          and t.to_phase in ('completed', 'cancelled')
         limit 1
     ) ended
     join public.games g on g.id = ended.game_id and g.status in ('completed', 'cancelled')

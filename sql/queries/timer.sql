@@ -19,6 +19,6 @@ select orchestration.warm_up_sweep()
 
 -- name: overdue
 select count(*) from orchestration.live_games l
-where l.deadline < clock_timestamp() - %(by)s::interval and not l.paused
+where l.deadline < now() - %(by)s::interval and not l.paused
   and not exists (select from orchestration.set_aside a
                   where a.game_id = l.game_id and a.retry_at > clock_timestamp())
