@@ -5,6 +5,7 @@ from __future__ import annotations
 from sketchy_orchestration.database import connect as connecting
 from sketchy_orchestration.database.connect import Address
 from sketchy_orchestration.database.migrate import migrate_up
+from sketchy_orchestration.database.migration_plan import MigrationChangedError
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.local import application
 
@@ -23,7 +24,14 @@ def prepare(url: str, *, owned: bool, with_application: bool) -> int:
         SketchyError: the application's tables are missing and nobody asked for them, or a migration fails.
     """
     made = application.install(url) if owned or with_application else False
-    steps = migrate_up(url, told=lambda _: None)
+    try:
+        steps = migrate_up(url, told=lambda _: None)
+    except MigrationChangedError as error:
+        if not owned:
+            raise
+        raise MigrationChangedError(
+            str(error), hint="or give the local stack's data up: `make clean` removes them and starts afresh"
+        ) from None
     if owned or made:
         _enrol_everything(url)
     return len(steps)
