@@ -71,7 +71,7 @@ class Scene:
             return timer.sweep(own, **{"limit": 500, **arguments})
 
     def flag(self, name: str, *, enabled: bool | None = None, value: float | None = None) -> None:
-        self.do("select orchestration.set_flag(%s, 'test', 'a test', %s, %s)", name, enabled, value)
+        self.do("select orchestration.set_flag(%s, 'test', 'a test', %s, %s::numeric)", name, enabled, value)
 
     def users(self, count: int) -> list[str]:
         made = [str(uuid.uuid4()) for _ in range(count)]
