@@ -180,6 +180,7 @@ def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> Non
                             [part.state for part in stack.parts],
                             title=title,
                             dagster_ui=stack.dagster_ui,
+                            dagster_starts=stack.dagster_ui is None,
                             notices=[
                                 *notices,
                                 "Ctrl-C stops everything; sketchy env | status | down elsewhere",

@@ -24,6 +24,7 @@ def screen(
     *,
     title: str,
     dagster_ui: str | None = None,
+    dagster_starts: bool = False,
     notices: Sequence[str] = (),
     problem: str | None = None,
 ) -> RenderableType:
@@ -36,7 +37,9 @@ def screen(
     if parts:
         rows.add_row("parts", _parts(parts))
     if dagster_ui:
-        rows.add_row("Dagster UI", Text.assemble((dagster_ui, "cyan underline")))
+        rows.add_row("Dagster UI", Text(dagster_ui, style="cyan underline"))
+    elif dagster_starts:
+        rows.add_row("Dagster UI", Text("starting ...", style="dim"))
     below: list[RenderableType] = [Text(line, style="dim") for line in notices]
     if problem:
         below.append(Text(problem, style="bold red"))

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,6 +73,7 @@ class Stack:
         self._secrets: dict[str, str] = {}
         self._keyset: dict[str, str] | None = None
         self._dagster_ui: str | None = None
+        self._dagster_starts: Iterator[None] = iter(())
         self.started_at = datetime.now(UTC)
         self.parts: list[Part] = []
 
@@ -88,11 +89,11 @@ class Stack:
 
     @property
     def dagster_ui(self) -> str | None:
-        """Address of the Dagster UI; None until it is up."""
+        """Address of the Dagster UI; None until it answers."""
         return self._dagster_ui
 
     def start(self) -> None:
-        """Start everything; returns when the last part is up.
+        """Start what moves games on; Dagster, which takes longer, comes up in `watch`.
 
         Raises:
             SketchyError: one of several kinds, each saying what to do; `stop` must be called all the same.
@@ -116,13 +117,17 @@ class Stack:
             return
         self._start_bridges()
         self._start_players()
-        code_server = self._start_code_server()
         self._save()
-        self._start_dagster(code_server)
-        self._save()
+        self._tell("Dagster UI: starting ...")
+        self._dagster_starts = self._start_dagster()
 
     def watch(self) -> None:
-        """Look after the parts once; call it about every second."""
+        """Look after the parts once, and take Dagster's start a step further; call it about every second.
+
+        Raises:
+            SketchyError: Dagster does not start.
+        """
+        next(self._dagster_starts, None)
         self._end_bridges()
         for part in self.parts:
             said = part.watch()
@@ -251,28 +256,22 @@ class Stack:
         if self._options.services_only and self._postgres is None:
             return  # whose database it is decides about its schema
         began = time.monotonic()
-        steps = stack_database.prepare(
-            self.database_url, owned=self.owns_database, with_application=self._options.with_application
-        )
+        asked = self._options.with_application
+        steps = stack_database.prepare(self.database_url, owned=self.owns_database, with_application=asked)
         did = f"{steps} migrations applied" if steps else "as the migrations made it"
         self._tell(f"schema: {did} ({time.monotonic() - began:.1f} s)")
 
     def _start_code_server(self) -> Part:
         part = self._part(
             "code-server",
-            lambda port: [
-                *(sys.executable, "-m", "dagster", "api", "grpc", "-m", stack_dagster.MODULE),
-                *("--host", "127.0.0.1", "--port", str(port), "--use-python-environment-entry-point"),
-                *("--location-name", "sketchy_orchestration"),
-            ],
+            stack_dagster.code_server_command,
             port=processes.free_port(),
             is_ready=lambda port: not processes.is_free(port),
         )
         dagster_home = self.home / "dagster"
         own = self._secrets["DAGSTER_PASSWORD"] if self._postgres is not None else None
-        self._environment[stack_dagster.STORAGE_VARIABLE] = stack_dagster.prepare_storage(
-            self.database_url, own
-        )
+        storage = stack_dagster.prepare_storage(self.database_url, own)
+        self._environment[stack_dagster.STORAGE_VARIABLE] = storage
         self._environment["DAGSTER_HOME"] = str(dagster_home)
         stack_dagster.write_instance(dagster_home, part.port or 0)
         part.start()
@@ -295,11 +294,13 @@ class Stack:
         else:
             self._tell("players: none (--games N plays some)")
 
-    def _start_dagster(self, code_server: Part) -> None:
+    def _start_dagster(self) -> Iterator[None]:
+        """Yields wherever there is something to wait for."""
+        code_server = self._start_code_server()
         workspace = self.home / "dagster" / "workspace.yaml"
         daemon = self._part(
             "dagster-daemon",
-            lambda _: [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)],
+            lambda _: stack_dagster.daemon_command(workspace),
             is_ready=lambda _: stack_dagster.daemon_beats(self.database_url),
             patience=90,
             # It waits for its threads, though nothing it does is lost when it does not.
@@ -307,24 +308,25 @@ class Stack:
         )
         # It looks for the code server again and again, so the two load side by side.
         daemon.start()
-        code_server.wait()
+        self._save()
+        yield from code_server.waiting()
         # The first of the two to open a new storage creates its tables; they must not do it both.
-        daemon.wait()
+        yield from daemon.waiting()
         # The webserver's start takes two seconds of a processor that the first runs have better use for.
-        processes.wait_until(self._end_bridges, seconds=_SHIFT_SECONDS, pause=0.5)
+        end = time.monotonic() + _SHIFT_SECONDS
+        while self._bridges() and time.monotonic() < end:
+            yield
         webserver = self._part(
             "dagster-webserver",
-            lambda port: [
-                *(sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port)),
-                *("-w", str(workspace)),
-            ],
+            lambda port: stack_dagster.webserver_command(workspace, port),
             port=self._options.dagster_port,
             is_ready=lambda port: answers(f"http://127.0.0.1:{port}/server_info"),
             patience=90,
         )
         webserver.start()
-        webserver.wait()
+        yield from webserver.waiting()
         self._dagster_ui = f"http://127.0.0.1:{webserver.port}"
+        self._save()
         self._tell(f"Dagster: {self._dagster_ui}")
 
     def _start_bridges(self) -> None:
@@ -332,17 +334,18 @@ class Stack:
         for name, kind in _BRIDGES.items():
             self._part(name, _shift_command(kind)).start()
 
-    def _end_bridges(self) -> bool:
-        """Let each bridge go when a run does its work; whether none is left."""
-        bridges = [part for part in self.parts if part.name in _BRIDGES]
-        if bridges:
+    def _bridges(self) -> list[Part]:
+        return [part for part in self.parts if part.name in _BRIDGES]
+
+    def _end_bridges(self) -> None:
+        """Let each bridge go when a run does its work."""
+        if bridges := self._bridges():
             at_work = stack_runs.shifts_in_runs(self.database_url)
             for bridge in bridges:
                 if _BRIDGES[bridge.name] in at_work:
                     bridge.stop()
                     self.parts.remove(bridge)
                     self._save()
-        return not any(part.name in _BRIDGES for part in self.parts)
 
     def _part(
         self,

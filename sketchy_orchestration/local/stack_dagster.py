@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,26 @@ def write_instance(folder: Path, code_server_port: int) -> Path:
         encoding="utf-8",
     )
     return workspace
+
+
+def code_server_command(port: int) -> list[str]:
+    """The program that loads our definitions, once for all of Dagster's."""
+    return [
+        *(sys.executable, "-m", "dagster", "api", "grpc", "-m", MODULE),
+        *("--host", "127.0.0.1", "--port", str(port), "--use-python-environment-entry-point"),
+        *("--location-name", "sketchy_orchestration"),
+    ]
+
+
+def daemon_command(workspace: Path) -> list[str]:
+    """The program that evaluates sensors and schedules and starts runs."""
+    return [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)]
+
+
+def webserver_command(workspace: Path, port: int) -> list[str]:
+    """The program of the UI."""
+    address = ("-h", "127.0.0.1", "-p", str(port))
+    return [sys.executable, "-m", "dagster_webserver", *address, "-w", str(workspace)]
 
 
 def prepare_storage(url: str, password: str | None) -> str:

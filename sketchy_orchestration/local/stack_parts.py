@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sketchy_orchestration.local.processes import Process
 from sketchy_orchestration.local.stack_state import PartState
 
 _PORT_ATTEMPTS = 4
+_LOOK_SECONDS = 0.03
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LOG_BYTES = 20 * 1024 * 1024
 _RESTART_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -68,6 +69,8 @@ class Part:
         self._started = 0.0
         self._again_at: float | None = None
         self._deaths = 0
+        # Whoever waits for it decides what its death means.
+        self._awaited = False
 
     @property
     def state(self) -> PartState:
@@ -79,19 +82,30 @@ class Part:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the program; `wait` tells when it is ready."""
+        """Start the program; `wait` or `waiting` tells when it is ready."""
         self.log.unlink(missing_ok=True)
+        self._awaited = self._is_ready is not None
         self._launch(new_port=True)
 
     def wait(self) -> None:
-        """Wait until the program is ready; on a port that somebody took meanwhile it is started on another.
+        """Wait until the program is ready; errors are those of `waiting`."""
+        for _ in self.waiting():
+            time.sleep(_LOOK_SECONDS)
+
+    def waiting(self) -> Iterator[None]:
+        """Yields as long as the program is not ready, so that its caller can do other things meanwhile.
+
+        On a port that somebody took meanwhile it is started on another.
 
         Raises:
             PartFailedError: it ended, or was not ready in time.
         """
         for attempt in range(_PORT_ATTEMPTS):
-            processes.wait_until(self._settled, seconds=self._patience, pause=0.03)
+            end = time.monotonic() + self._patience
+            while not self._settled() and time.monotonic() < end:
+                yield
             if self.alive and self._ready():
+                self._awaited = False
                 return
             if self.alive:
                 raise PartFailedError(
@@ -111,7 +125,7 @@ class Part:
         """
         now = time.monotonic()
         self._bound_log()
-        if self.alive:
+        if self.alive or self._awaited:
             return None
         if self._again_at is None:
             self._deaths = 1 if now - self._started > _PROVEN_SECONDS else self._deaths + 1

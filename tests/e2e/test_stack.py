@@ -89,6 +89,11 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
         with RunningStack(home, ("--games", "8")) as stack:
             first = stack.wait_for("first transition", seconds=60)
             assert first <= _SECOND_START, f"{first} s\n{stack.said()}"
+            # It is shown when it happens, not when Dagster, which takes longer, is up.
+            said = next(line for line in stack.said().splitlines() if "first transition" in line)
+            assert float(said.split()[0]) <= first + 3, stack.said()
+            assert "Dagster: " not in stack.said()
+            assert stack.said().index("Dagster UI: starting ...") < stack.said().index(said)
             server = EmbeddedPostgres(home)
             with pytest.raises(Exception, match="in use by process"):
                 server.start()

@@ -79,6 +79,31 @@ def test_one_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path, s
         part.wait()
 
 
+def test_one_that_is_waited_for_leaves_its_caller_free(tmp_path: Path, started: list[Part]) -> None:
+    ready: list[bool] = []
+    part = _part(started, tmp_path, "import signal; signal.pause()", processes.free_port())
+    part._is_ready = lambda _: bool(ready)
+    part.start()
+    waiting = part.waiting()
+    assert (next(waiting, "ready"), next(waiting, "ready")) == (None, None)
+    ready.append(True)
+    assert next(waiting, "ready") == "ready"
+
+
+def test_one_that_dies_while_it_is_waited_for_is_not_started_again(
+    tmp_path: Path, started: list[Part]
+) -> None:
+    part = _part(started, tmp_path, "import signal; signal.pause()", processes.free_port())
+    part.start()
+    waiting = part.waiting()
+    assert next(waiting, "ready") is None
+    os.kill(part.state.pid, signal.SIGKILL)
+    assert processes.wait_until(lambda: not part.alive, seconds=5)
+    assert part.watch() is None
+    with pytest.raises(PartFailedError, match="thing ended at once"):
+        next(waiting)
+
+
 def test_one_that_dies_is_started_again_on_the_same_port(tmp_path: Path, started: list[Part]) -> None:
     part = _part(started, tmp_path, _LISTEN, processes.free_port())
     part.start()
