@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import structlog
 import typer
 
+from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.monitoring import logs
 from sketchy_orchestration.realtime.shift import (
     RunningShift,
     ShiftKind,
@@ -19,7 +19,6 @@ from sketchy_orchestration.realtime.shift import (
     new_identity,
     start_shift,
 )
-from sketchy_orchestration.settings import settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LEAVE_SECONDS = 5.0
@@ -64,8 +63,8 @@ def fanout() -> None:
 
 
 def _work(kind: ShiftKind) -> None:
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    running = start_shift(new_identity(kind), settings())
+    logs.configure(settings())
+    running = start_shift(new_identity(kind), joined_settings())
     identity = running.identity
     typer.echo(f"{kind} shift {identity.shift_id} is at work (process {identity.pid}); Ctrl-C ends it")
     with _leaving_on_signals(running):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -15,7 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.gateway.app import create_app
-from sketchy_orchestration.settings import Environment, Settings
+from sketchy_orchestration.monitoring import logs
+from sketchy_orchestration.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -108,25 +108,8 @@ def configuration(settings: Settings, **changes: Any) -> uvicorn.Config:
 
 
 def set_up_logs(settings: Settings) -> None:
-    """Lines for people in development, JSON elsewhere; nothing below LOG_LEVEL."""
-    readable = settings.environment is Environment.development
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(
-                # Its usual tracebacks show the values of variables, and so secrets.
-                [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-                if readable
-                else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-            ),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[settings.log_level]
-        ),
-    )
-    logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
+    """As every process of ours logs: JSON outside development, nothing below LOG_LEVEL, no secrets."""
+    logs.configure(settings)
 
 
 def serve(settings: Settings) -> None:
