@@ -63,8 +63,9 @@ def fanout() -> None:
 
 
 def _work(kind: ShiftKind) -> None:
-    logs.configure(settings())
-    running = start_shift(new_identity(kind), joined_settings())
+    chosen = joined_settings()
+    logs.configure(chosen)
+    running = start_shift(new_identity(kind), chosen)
     identity = running.identity
     typer.echo(f"{kind} shift {identity.shift_id} is at work (process {identity.pid}); Ctrl-C ends it")
     with _leaving_on_signals(running):
