@@ -18,11 +18,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from benchmarks.crowd import GAMES, gather
 from sketchy_orchestration.database import timer
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.local.postgres import RunningPostgres
 from sketchy_orchestration.local.postgres.cluster import SUPERUSER
-from tests.integration.plans.crowd import GAMES, gather
 from tests.postgres_fixtures import _template
 
 Connection = psycopg.Connection[tuple[Any, ...]]
