@@ -30,7 +30,6 @@ from tests.integration.gateway.serving import (
     settings_for,
 )
 
-
 SMOKE_TEST = r"""-X POST https://production-project.supabase.co/functions/v1/broadcast-pubnub-event \
   -H "Authorization: Bearer $SERVICE_ROLE_KEY" \
   -d '{"type":"test","gameId":"test-game","userId":"test-user","timestamp":1234567890,"version":"2.0.0","data":{}}'
