@@ -9,7 +9,7 @@ TESTS  ?= tests
 # Checking definitions must neither find an instance nor report home.
 CHECK_DAGSTER := env -u DAGSTER_HOME DAGSTER_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
 
-.PHONY: help up down test lint bench clean
+.PHONY: help up down test lint faults bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ lint: $(STAMP) ## form, types, layers, Dagster definitions
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m tests.check_tree
 	@$(CHECK_DAGSTER) $(BIN)/dagster definitions validate -m sketchy_orchestration.definitions --log-level warning
+
+faults: $(STAMP) ## break things on purpose, each kill -9 twenty times
+	@SKETCHY_FAULT_ROUNDS=20 $(BIN)/python -m pytest -m fault tests/faults
 
 bench: $(STAMP) ## run the benchmarks and print their tables
 	@$(BIN)/python -m benchmarks
