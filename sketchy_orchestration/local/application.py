@@ -101,7 +101,8 @@ def install(url: str, shape: Shape = "current") -> bool:
     with connect_to(
         Address.of_url(url), application_name="sketchy application", lock_timeout=_LOCK_TIMEOUT_S
     ) as conn:
-        if _present(conn):
+        # Somebody may be making them at this moment; only under the lock is a part of them an error.
+        if not missing_tables(conn):
             return False
         try:
             conn.execute(_statements("roles.sql"))

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from sketchy_orchestration.database import monitoring
 from sketchy_orchestration.database.connect import Role, Row, connect
 from sketchy_orchestration.settings import Settings
 
@@ -127,7 +128,8 @@ class Facts:
         return shift
 
     def at_work(self) -> None:
-        """Two shifts of each kind, and no lane without a holder."""
+        """Two shifts of each kind, no lane without a holder, minutes rolled up (the template may be old)."""
+        monitoring.roll_up(self.connection)
         shifts = [self.shift(kind) for kind in ("timer", "timer", "fanout", "fanout")]
         self.connection.execute(
             "update orchestration.lanes set holder = %s, cursor = pg_current_snapshot()", [shifts[-1]]
