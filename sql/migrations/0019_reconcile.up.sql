@@ -62,6 +62,23 @@ begin
 end
 $$;
 
+-- Those of these games that live_games may have wrong. Looks and locks nothing: a game looked at must not be late for it.
+create function orchestration.disagreeing(p_game_ids uuid[]) returns setof uuid
+    language sql stable security definer set search_path = ''
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off  -- by index, as in the sweep
+as $$
+    select i
+    from unnest(p_game_ids) i
+    left join orchestration.enrolments e on e.game_id = i and e.handler = 'orchestration'
+    left join public.games g on g.id = i
+    left join orchestration.live_games l on l.game_id = i
+    where case when e.game_id is null or g.id is null then l.game_id is not null
+               when l.game_id is null then g.status not in ('completed', 'cancelled')
+               when l.phase <> g.status::text then true
+               else (g.status = 'waiting' or orchestration.has_deadline_column(to_jsonb(g)))
+                    and l.deadline is distinct from orchestration.deadline_of(to_jsonb(g), null) end
+$$;
+
 -- What players of these games did within the last hour and no event tells, as far as their rows still show it: who is in
 -- the game, who is ready, drawings, votes. One statement, so that rows and events are seen at the same moment.
 create function orchestration.missed_events(p_game_ids uuid[])
@@ -151,7 +168,8 @@ begin
 
     for game_id, repair in
         select r.id, r.said
-        from (select i as id, orchestration.reconcile_game(i, p_dry_run) as said from unnest(v_ids) i) r
+        from (select i as id, orchestration.reconcile_game(i, p_dry_run) as said
+              from orchestration.disagreeing(v_ids) i) r
         where r.said is not null
     loop
         return next;
@@ -191,7 +209,7 @@ as $$
 $$;
 
 revoke all on function
-    orchestration.reconcile_game(uuid, boolean), orchestration.missed_events(uuid[]),
+    orchestration.reconcile_game(uuid, boolean), orchestration.disagreeing(uuid[]), orchestration.missed_events(uuid[]),
     orchestration.reconcile(boolean, integer), orchestration.why_not_down()
     from public;
 grant execute on function orchestration.reconcile(boolean, integer) to sketchy_timer, sketchy_operator;

@@ -236,3 +236,13 @@ def test_a_sweep_repairs_what_it_cannot_move(scene: Scene) -> None:
     second = scene.sweep()
     assert (second.moved, second.locked) == (1, 0)
     assert scene.phase(behind.id) == "voting"
+
+
+def test_looking_locks_no_game(scene: Scene) -> None:
+    """A game that is only looked at is not late because of it."""
+    games = [scene.game("briefing", due_in=60) for _ in range(3)]
+    missed_by_players(scene, silently=True)
+    with scene.another("sketchy_timer") as looking:
+        assert len(looking.execute("select * from orchestration.reconcile()").fetchall()) == 6
+        scene.do("update public.games set phase_expires_at = clock_timestamp() where status = 'briefing'")
+        assert scene.sweep().moved == len(games)
