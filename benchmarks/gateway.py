@@ -135,6 +135,7 @@ def gateway(url: str) -> Iterator[tuple[int, psutil.Process]]:
         "GATEWAY_PORT": str(port),
         "GATEWAY_PLAYER_RATE": "100000/second",
         "GATEWAY_SERVICE_RATE": "100000/second",
+        "GATEWAY_STRANGER_RATE": "100000/second",
         "LOG_LEVEL": "WARNING",
     }
     command = [sys.executable, "-m", "sketchy_orchestration.cli.main", "gateway"]
@@ -205,19 +206,16 @@ async def over_http(port: int, requests: list[bytes], status: bytes, connections
 
 async def directly(url: str, players: list[tuple[str, str]], connections: int) -> list[Ask]:
     """The floor: the same function, four connections as the gateway has, taken in turn."""
-    free: asyncio.Queue[psycopg.AsyncConnection[tuple[object, ...]]] = asyncio.Queue()
-    for _ in range(4):
-        free.put_nowait(await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=1))
+    opened = [
+        await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=1) for _ in range(4)
+    ]
 
     async def ask(place: int) -> None:
-        conn = await free.get()
-        try:
-            cursor = await conn.execute(
-                "select * from orchestration.game_timer(%s, %s)", players[place % len(players)]
-            )
-            await cursor.fetchone()
-        finally:
-            free.put_nowait(conn)
+        # A connection lets one statement in at a time, in the order they came.
+        cursor = await opened[place % 4].execute(
+            "select * from orchestration.game_timer(%s, %s)", players[place % len(players)]
+        )
+        await cursor.fetchone()
 
     return [ask] * connections
 
@@ -261,6 +259,17 @@ async def measure(
             figures = await open_load(f"{name}, {asked:.0f}/s asked", await asks(), asked, seconds)
         cpu = (_cpu(process) - before) * 1000 / figures.count
         print(figures, "" if asks is floor else f"{cpu:8.2f}", flush=True)
+    bad = await over_http(port, [request("broadcast-pubnub-event", b"{")], b"401", connections)
+    for figures in await among_bad_ones(await timer(), bad, seconds):
+        print(figures, flush=True)
+
+
+async def among_bad_ones(timer: list[Ask], bad: list[Ask], seconds: float) -> list[Figures]:
+    """Good requests while a thousand a second come without credentials."""
+    return await asyncio.gather(
+        open_load("get-game-timer, 200/s asked, among", timer, 200, seconds),
+        open_load("  bad ones, 1000/s asked", bad, 1000, seconds),
+    )
 
 
 def main() -> None:

@@ -97,6 +97,17 @@ def test_a_truncated_body_disturbs_nobody(gateway: Serving) -> None:
     assert gateway.service(BROADCAST, SMOKE, prefer="respond-async").status_code == 202
 
 
+def test_a_head_that_never_ends_is_cut_off(gateway: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sketchy_orchestration.gateway.serve.HEAD_SECONDS", 0.2)
+    with raw(gateway, HEAD) as slow, raw(gateway, "") as silent:
+        for waiting in (slow, silent):
+            try:
+                assert waiting.recv(100) == b""
+            except ConnectionResetError:
+                continue
+    assert gateway.service(BROADCAST, SMOKE, prefer="respond-async").status_code == 202
+
+
 def test_what_is_no_http_gets_the_same_shape(gateway: Serving) -> None:
     with raw(gateway, "this is not HTTP\n\n") as odd:
         answer = odd.recv(65_536)
