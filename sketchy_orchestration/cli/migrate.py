@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.database import flags, migrate
 from sketchy_orchestration.database.connect import DatabaseNotSetError, Role, connect
 from sketchy_orchestration.database.migration_plan import State
 from sketchy_orchestration.errors import SketchyError
-from sketchy_orchestration.settings import settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -30,7 +30,7 @@ class NotAsMigratedError(SketchyError):
 
 
 def _url() -> str:
-    url = settings().database_url
+    url = joined_settings().database_url
     if url is None:
         raise DatabaseNotSetError(
             'DATABASE_URL is not set: set it, or start the local stack and run eval "$(sketchy env)"'
@@ -77,8 +77,9 @@ def up(
             Console().print("made the application's tables")
     steps = migrate.migrate_up(url, to, patience=patience, told=_tell)
     if to is None:
-        with connect(settings(), Role.owner, application_name="sketchy migrate") as connection:
-            flags.apply_environment(connection, settings())
+        joined = joined_settings()
+        with connect(joined, Role.owner, application_name="sketchy migrate") as connection:
+            flags.apply_environment(connection, joined)
     Console().print(f"{len(steps)} migrations applied" if steps else "nothing to do: everything is applied")
 
 

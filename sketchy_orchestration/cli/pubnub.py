@@ -12,11 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sketchy_orchestration.cli.joining import joined_or_own_settings
 from sketchy_orchestration.local.pubnub import FaultKind, StandInConfig, StandInError
 from sketchy_orchestration.local.pubnub.faults import OPERATIONS
 from sketchy_orchestration.local.pubnub.process import serve as serve_stand_in
 from sketchy_orchestration.local.pubnub.remote import DEFAULT_PORT, RunningStandIn
-from sketchy_orchestration.settings import settings
+from sketchy_orchestration.settings import Settings, settings
 
 app = typer.Typer(
     add_completion=False,
@@ -33,7 +34,10 @@ fault = typer.Typer(
 app.add_typer(fault, name="fault")
 
 _ORIGIN = typer.Option(
-    None, "--origin", help=f"host:port of the server. Default: PUBNUB_ORIGIN, else 127.0.0.1:{DEFAULT_PORT}."
+    None,
+    "--origin",
+    help=f"host:port of the server. Default: PUBNUB_ORIGIN, else the running stack's, else"
+    f" 127.0.0.1:{DEFAULT_PORT}.",
 )
 _RECORD = typer.Option(
     None, "--record", help="Append everything accepted to this file, one JSON object a line."
@@ -46,11 +50,11 @@ _WAIT_SECONDS = 20
 
 
 def _running(origin: str | None) -> RunningStandIn:
-    return RunningStandIn(origin or settings().pubnub_origin or f"127.0.0.1:{DEFAULT_PORT}")
+    return RunningStandIn(origin or joined_or_own_settings().pubnub_origin or f"127.0.0.1:{DEFAULT_PORT}")
 
 
-def _keys() -> tuple[str, str]:
-    defaults, given = StandInConfig(), settings()
+def _keys(given: Settings) -> tuple[str, str]:
+    defaults = StandInConfig()
     publish_key, subscribe_key = given.pubnub_publish_key, given.pubnub_subscribe_key
     return (
         publish_key.get_secret_value() if publish_key else defaults.publish_key,
@@ -77,7 +81,7 @@ def serve(
     Keys are those of PUBNUB_PUBLISH_KEY, PUBNUB_SUBSCRIBE_KEY and PUBNUB_SECRET_KEY; without them
     pub-c-local and sub-c-local, and no secret key.
     """
-    publish_key, subscribe_key = _keys()
+    publish_key, subscribe_key = _keys(settings())
     secret = settings().pubnub_secret_key
     serve_stand_in(
         StandInConfig(
@@ -153,7 +157,7 @@ def publish(
         raise StandInError(
             f"the message {message[:40]!r} is not JSON", hint="text needs quotes of its own: '\"text\"'"
         ) from None
-    publish_key, subscribe_key = _keys()
+    publish_key, subscribe_key = _keys(joined_or_own_settings())
     timetoken = _running(origin).publish(
         channel, value, publish_key=publish_key, subscribe_key=subscribe_key, signal=signal, store=store
     )

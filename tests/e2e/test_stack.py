@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,7 +14,6 @@ import pytest
 
 from sketchy_orchestration.local import processes
 from sketchy_orchestration.local.postgres import EmbeddedPostgres, RunningPostgres
-from sketchy_orchestration.local.postgres.folders import delete
 from sketchy_orchestration.local.stack_parts import answers
 from tests.e2e.stack_runner import RunningStack, sketchy
 
@@ -24,12 +22,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.tim
 # What the first start may take on a machine that does other things too; the second's limit is the promise.
 _FIRST_START = 90.0
 _SECOND_START = 15.0
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "home"
-    delete(tmp_path / "home")
 
 
 def _nothing_runs(stack: RunningStack) -> bool:
@@ -70,7 +62,16 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
             assert row == (False,)
             assert answers(f"http://{environment['PUBNUB_ORIGIN']}/time/0")
             # Nothing but the home folder is needed to join.
-            for words in (("timers", "--json"), ("flags", "list"), ("play", "--games", "1", "--speed", "20")):
+            for words in (
+                ("timers", "--json"),
+                ("flags", "list"),
+                ("migrate", "verify"),
+                ("pubnub", "stats"),
+                ("pubnub", "tail", "--since", "0", "--limit", "1"),
+                ("pubnub", "publish", "elsewhere", "1"),
+                ("pubnub", "fault", "list"),
+                ("play", "--games", "1", "--speed", "20"),
+            ):
                 joined = sketchy(home, *words)
                 assert joined.returncode == 0, joined.stderr
 

@@ -93,6 +93,6 @@ def test_verify_lists_what_differs(database_url: str) -> None:
 
 
 def test_wrong_input_is_one_line() -> None:
-    assert "DATABASE_URL is not set" in error(None, "status")
+    assert "or set DATABASE_URL" in error(None, "status")
     assert "no database at" in error("postgresql://owner:geheim@127.0.0.1:1/games", "up")
     assert "geheim" not in error("postgresql://owner:geheim@127.0.0.1:1/games", "up")
