@@ -54,7 +54,7 @@ def test_without_a_deadline_nothing_ends(phase: Phase) -> None:
     assert decide(Game(phase, None, players=1, missing=1), NOW, Flags()) is None
 
 
-@pytest.mark.parametrize("phase", FINISHED)
+@pytest.mark.parametrize("phase", sorted(FINISHED))
 def test_what_has_ended_stays(phase: Phase) -> None:
     assert decide(Game(phase, NOW - seconds(5)), NOW, Flags()) is None
 
