@@ -99,3 +99,28 @@ def test_no_game_of_before_is_ours_and_none_is_without_being_told(application: s
         assert ours == (0,)
         assert conn.execute("select count(*) from orchestration.outbox").fetchone() == (0,)
     assert play.failures == []
+
+
+@pytest.mark.parametrize("shape", get_args(Shape))
+def test_row_level_security_on_or_off_makes_no_difference(
+    postgres: RunningPostgres, make_database: MakeDatabase, shape: Shape
+) -> None:
+    url = make_database(shape)
+    with psycopg.connect(url, autocommit=True) as conn:
+        # The other way round than the shape has it, where our owner is bound by it as well.
+        row = conn.execute(
+            "select relrowsecurity from pg_class where oid = 'public.games'::regclass"
+        ).fetchone()
+        switch = "disable" if row and row[0] else "enable"
+        for table in ("games", "game_participants"):
+            conn.execute(f"alter table public.{table} {switch} row level security")
+    before = schema_dump(postgres, url)
+    migrate_up(url)
+    all_games_ours(url)
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("insert into public.games (prompt, expires_at) values ('late', now() - interval '1 s')")
+        moved = conn.execute("select moved from orchestration.sweep()").fetchone()
+    assert moved == (1,)
+    assert verify(url) == []
+    migrate_down(url, 0, "a test")
+    assert schema_dump(postgres, url) == before
