@@ -184,30 +184,33 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def table(sides: dict[str, Side]) -> str:
-    """Waits as p50/p99/max, what triggers add to the p99, and to the server's work on average."""
-    lines = [
-        f"{'ms':36} {'n':>5} | "
-        + " | ".join(f"{name + ': p50':>15} {'p99':>6} {'max':>7}" for name in VARIANTS)
-        + " | added p99: statement    row | added work: statement    row"
+    """Waits as p50 / p99 / max, and what triggers add to the p99 and to the server's work on average."""
+    head = [
+        "ms",
+        "n",
+        *(f"{name}: p50 / p99 / max" for name in VARIANTS),
+        "added p99: statement / row",
+        "added work: statement / row",
     ]
+    rows = [head, ["---"] * len(head)]
     for kind in sides[OURS].took:
         cells, p99, work = [], {}, {}
         for name in VARIANTS:
             values = sides[name].took.get(kind)
             if values is None:
-                cells.append(" " * 30)
+                cells.append("")
                 continue
             p99[name] = percentile(values, 0.99)
             work[name] = trimmed_mean(sides[name].worked[kind])
-            cells.append(f"{percentile(values, 0.5):15.3f} {p99[name]:6.2f} {max(values):7.2f}")
-        added = ""
+            cells.append(f"{percentile(values, 0.5):.3f} / {p99[name]:.2f} / {max(values):.2f}")
+        added = ["", ""]
         if ALONE in p99:
-            added = (
-                f" | {p99[OURS] - p99[ALONE]:20.2f} {p99[ROWS] - p99[ALONE]:6.2f}"
-                f" | {work[OURS] - work[ALONE]:21.3f} {work[ROWS] - work[ALONE]:6.3f}"
-            )
-        lines.append(f"{kind:36} {len(sides[OURS].took[kind]):>5} | " + " | ".join(cells) + added)
-    return "\n".join(lines)
+            added = [
+                f"{p99[OURS] - p99[ALONE]:.2f} / {p99[ROWS] - p99[ALONE]:.2f}",
+                f"{work[OURS] - work[ALONE]:.3f} / {work[ROWS] - work[ALONE]:.3f}",
+            ]
+        rows.append([kind, str(len(sides[OURS].took[kind])), *cells, *added])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def trimmed_mean(values: list[float]) -> float:
@@ -235,7 +238,7 @@ def main() -> None:
         sweeps(sides, 6 if arguments.quick else 20)
         print(
             f"{platform.machine()}, {os.cpu_count()} cores, PostgreSQL {arguments.postgres},"
-            f" {games} games of {PLAYERS}"
+            f" {games} games of {PLAYERS}\n"
         )
         print(table(sides))
         if arguments.keep:
