@@ -71,7 +71,7 @@ def test_a_game_locked_for_two_seconds(
     after = (moved[3] - released) / timedelta(milliseconds=1)
     table.wait_for(games)
     assert table.wrong() == []
-    others = [late for late in watching.latenesses_ms.values() if late < HELD / timedelta(milliseconds=2)]
+    *others, _ = sorted(watching.latenesses_ms.values())  # the last is the locked one
     assert len(others) >= len(games)
     assert max(others) <= watching.bound_ms(100)
     assert after <= watching.bound_ms(RELEASE_MS)
