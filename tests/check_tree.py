@@ -15,7 +15,7 @@ _COUNTED = {".py", ".sql", ".sh"}
 _VAGUE_NAMES = {"utils", "helpers", "manager", "common", "base"}
 _FORBIDDEN = (
     (re.compile(r"https?://[^\s\"'`)]+\.(?:whl|tar\.gz|tgz|deb)\b"), "a download address"),
-    (re.compile(r"(?:extra-)?index-url|files\.pythonhosted|registry\.npmjs"), "the name of a package index"),
+    (re.compile(r"(?:extra-)?index-url|\"resolved\":\s*\"https?:"), "the name of a package index"),
     (re.compile(r"(?<![\w.])/(?:work|home|Users|root)/[\w.-]+"), "a path of one machine"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), "a private key"),
     (re.compile(r"\b(?:pub|sub|sec)-c-[0-9a-f]{8}-[0-9a-f]{4}-"), "a PubNub key"),
