@@ -128,7 +128,6 @@ def test_shifts_outlive_daemon_and_code_server(dagster: RunningDagster) -> None:
     assert after == before
 
 
-@pytest.mark.xfail(reason="not replaced within the wait in its last runs; the cause is not found yet")
 def test_a_paused_worker_is_ended_replaced_and_leaves_when_it_wakes(dagster: RunningDagster) -> None:
     paused = dagster.at_work("timer")[0]
     os.kill(paused["pid"], signal.SIGSTOP)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 import dagster as dg
+import psutil
 import structlog
 
 from sketchy_orchestration.defs.realtime.jobs import SHIFT_JOBS
@@ -57,10 +58,25 @@ class DagsterRuns:
             self._instance.report_run_canceled(run, f"{why}, and it did not answer")
             return
         try:
-            reached = self._instance.run_launcher.terminate(run_id)
+            reached = not self._would_hang() and self._instance.run_launcher.terminate(run_id)
         except Exception as error:
             # The code server that started it is gone, and with it whoever could reach the process.
             log.warning("run out of reach", run_id=run_id, error=type(error).__name__)
             reached = False
         if not reached and (left := self._instance.get_run_by_id(run_id)) and not left.is_finished:
             self._instance.report_run_failed(left, why)
+
+    def _would_hang(self) -> bool:
+        # To cancel, a code server sets an event and waits until the run's process has woken up to it, holding
+        # the lock under which it starts runs: one paused process, and nothing could be started any more.
+        # The paused shift needs no cancelling: once awake it finds its row ended, and leaves.
+        if not isinstance(self._instance.run_launcher, dg.DefaultRunLauncher):
+            return False
+        return any(_is_paused(child) for child in psutil.Process().children())
+
+
+def _is_paused(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
