@@ -14,7 +14,7 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from sketchy_orchestration import __version__
+from sketchy_orchestration import __version__, crash_points
 from sketchy_orchestration.database.connect import Address, connect_to, explained
 from sketchy_orchestration.database.migration_checks import (
     breaches,
@@ -133,7 +133,9 @@ def migrate_up(
             check_schema_is_free(connection)
         for migration in to_apply:
             step = _run(connection, url, migration, partial(_up, connection, migration), patience)
+            crash_points.reach("migration.committed")
             _keep_catalogue(connection, migration.number)
+            crash_points.reach("migration.kept")
             steps.append(step)
             told(step)
     return steps
@@ -293,6 +295,7 @@ def _run(
             try:
                 with watch, connection.transaction():
                     work()
+                    crash_points.reach("migration.before_commit")
                 seconds = time.monotonic() - started
                 worst_wait = max(worst_wait, watch.worst_wait)
                 return Step(migration.number, migration.name, tries, seconds, worst_wait)

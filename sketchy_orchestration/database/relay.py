@@ -11,6 +11,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 
+from sketchy_orchestration import crash_points
 from sketchy_orchestration.database.connect import Row
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.domain.circuit import Circuit, State
@@ -183,6 +184,7 @@ async def sequence(
     look = await session.execute(query("relay.slice" if backlog else "relay.fresh"), values, prepare=True)
     found = await look.fetchall()
     seen = str(found[0][0])
+    crash_points.reach("lease.leaving")
     if found[0][1] is None:
         return Sequenced([], 0, after_id, seen, fenced=False)
     ids = [row[1] for row in found]
@@ -209,6 +211,7 @@ async def waiting(
     async with session.cursor(row_factory=class_row(WaitingGame)) as rows:
         await rows.execute(
             query("relay.waiting"), {"lanes": list(lanes), "cursor": cursor, "waiting_from": waiting_from}
+    crash_points.reach("sequencing.read")
         )
         return await rows.fetchall()
 
@@ -220,6 +223,7 @@ async def load(
     async with session.cursor(row_factory=class_row(OutboxEvent)) as rows:
         await rows.execute(
             query("relay.load"),
+    crash_points.reach("sequencing.numbered")
             {
                 "game_ids": list(games),
                 "from_seqs": list(games.values()),

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import structlog
 
+from sketchy_orchestration import crash_points
 from sketchy_orchestration.database import relay as statements
 from sketchy_orchestration.database.relay import Session
 from sketchy_orchestration.realtime.lease import Lease, LeaseLostError
@@ -38,7 +39,9 @@ class Acknowledging:
                 await statements.record_attempts(self._reader, failed, self._shift_id)
 
     async def _acknowledge(self, batch: list[statements.Outcome]) -> None:
+        crash_points.reach("relay.acknowledge")
         if not await self._lease.run(lambda session: statements.acknowledge(session, batch, self._shift_id)):
             self._lease.lose("a lane has another holder")
             raise LeaseLostError("a lane has another holder")
+        crash_points.reach("relay.acknowledged")
         self._sending.acknowledged(batch)

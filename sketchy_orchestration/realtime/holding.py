@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from sketchy_orchestration import crash_points
 from sketchy_orchestration.database import relay as statements
 from sketchy_orchestration.domain import lanes as decide
 from sketchy_orchestration.realtime.games import Games
@@ -77,7 +78,9 @@ class Holding:
             free = decide.wanted(self._lease.epochs, self._given_up, time.monotonic())
         got = await self._lease.run(lambda session: statements.try_lanes(session, free))
         if got:
+            crash_points.reach("lease.locked")
             taken = await self._lease.run(lambda session: statements.take_lanes(session, got, self._shift_id))
+            crash_points.reach("lease.taken")
             self._lease.epochs.update({each.lane: each.epoch for each in taken})
             log.info("took lanes", lanes=sorted(got), held=len(self._lease.epochs))
             # Not here: pings must go on however much waits in them.

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from sketchy_orchestration import crash_points
 from sketchy_orchestration.database.relay import Attempt, OutboxEvent, Outcome
 from sketchy_orchestration.domain import envelope, publishing
 from sketchy_orchestration.domain.backoff import Backoff
@@ -194,10 +195,12 @@ class Sending:
         return verdict
 
     async def _try(self, game: Game, channel: str, built: dict[str, object]) -> Verdict | None:
+        crash_points.reach("relay.publish")
         try:
             acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
         except PublishError as error:
             return error.verdict
+        crash_points.reach("relay.published")
         game.accepted[channel] = acceptance.timetoken
         return None
 

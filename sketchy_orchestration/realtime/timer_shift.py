@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from psycopg import Connection
 
+from sketchy_orchestration import crash_points
 from sketchy_orchestration.database import shifts, timer
 from sketchy_orchestration.database.connect import Role, Row, connect
 from sketchy_orchestration.domain import timer as decide
@@ -144,6 +145,7 @@ class TimerShift:
         now = time.monotonic()
         whole = now >= self._next_whole_look
         self._candidates = {game: until for game, until in self._candidates.items() if until > now}
+        crash_points.reach("sweep.begin")
         swept = timer.sweep(
             self._connection,
             limit=LIMIT,
@@ -153,6 +155,8 @@ class TimerShift:
             look=whole,
             seen=self._seen,
         )
+        if swept.moved:
+            crash_points.reach("sweep.committed")
         self._tally.add(swept, time.monotonic() - now)
         if whole and not swept.switched_off:
             # Not while switched off: the drawings of that time are to be found afterwards.
