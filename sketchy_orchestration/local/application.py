@@ -70,9 +70,11 @@ class ApplicationMissingError(SketchyError):
 def missing_tables(conn: psycopg.Connection[Any]) -> list[str]:
     """Names of the application's tables that schema public lacks; empty when it is all there."""
     with conn.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        # Not to_regclass: it may answer from a cache filled before we waited for somebody who made them.
         cursor.execute(
             "select name from unnest(%s::text[]) with ordinality as wanted (name, place)"
-            " where to_regclass('public.' || name) is null order by place",
+            " where not exists (select from pg_catalog.pg_class where relname = name"
+            " and relnamespace = 'public'::regnamespace) order by place",
             [list(TABLES)],
         )
         return [name for (name,) in cursor]

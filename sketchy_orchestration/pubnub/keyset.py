@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -53,7 +54,7 @@ class Keyset:
         keys = [
             key.get_secret_value() for key in (self.publish_key, self.subscribe_key, self.secret_key) if key
         ]
-        object.__setattr__(self, "_secrets", tuple({*keys, *(quote(key, safe="") for key in keys)}))
+        object.__setattr__(self, "_secrets", (*keys, *(quote(key, safe="") for key in keys)))
 
     @classmethod
     def of(cls, settings: Settings) -> Keyset:
@@ -85,9 +86,13 @@ class Keyset:
 
     def redact(self, text: str) -> str:
         """The text without this keyset's keys, and without what was signed or granted with them."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return _SIGNED.sub(r"\1***", text)
+        return _redacted(text, self._secrets)
+
+
+def _redacted(text: str, secrets: Collection[str]) -> str:
+    # The longest first: a short one inside it would leave the rest of it to be read.
+    longest_first = sorted(secrets, key=len, reverse=True)
+    return _SIGNED.sub(r"\1***", re.sub("|".join(map(re.escape, longest_first)), "***", text))
 
 
 class _KeyFilter(logging.Filter):
@@ -95,15 +100,12 @@ class _KeyFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.keysets: set[Keyset] = set()
+        self.secrets: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return False
-        text = record.getMessage()
-        for keyset in tuple(self.keysets):
-            text = keyset.redact(text)
-        record.msg, record.args = text, None
+        record.msg, record.args = _redacted(record.getMessage(), self.secrets.copy()), None
         # A traceback quotes exceptions, and theirs quote URLs.
         record.exc_info = record.exc_text = None
         return True
@@ -116,7 +118,7 @@ _LOGGERS = ("pubnub", "pubnub.subscribe", "pubnub.presence", "httpx", "httpcore"
 
 def keep_out_of_logs(keyset: Keyset) -> None:
     """From now on the SDK's loggers, whatever their level, cannot show this keyset's keys or any URL."""
-    _filter.keysets.add(keyset)
+    _filter.secrets.update(keyset._secrets)
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         if _filter not in logger.filters:
