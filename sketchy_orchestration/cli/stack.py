@@ -29,7 +29,9 @@ from sketchy_orchestration.database.status import Status, first_transition_after
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local import processes, stack_state
 from sketchy_orchestration.local.postgres.folders import delete as delete_postgres
-from sketchy_orchestration.local.stack import Stack, StackOptions
+from sketchy_orchestration.local.stack import Stack
+from sketchy_orchestration.local.stack_options import StackOptions
+from sketchy_orchestration.local.stack_programs import GATEWAY_VARIABLE
 from sketchy_orchestration.settings import settings
 
 _LOOK_SECONDS = 0.5
@@ -117,11 +119,19 @@ def up(
     postgres_port: int | None = typer.Option(
         None, min=1, max=65535, help="Wanted port of the embedded Postgres. Default: the last one used."
     ),
+    gateway_port: int | None = typer.Option(
+        None, min=1, max=65535, help="Wanted port of the gateway. Default: GATEWAY_PORT, 8787."
+    ),
     with_application: bool = typer.Option(
         False,
         "--with-application",
         help="First make the application's own tables where DATABASE_URL lacks them, and take its games"
         " over; for development only.",
+    ),
+    enforce_access: bool = typer.Option(
+        False,
+        "--enforce-access",
+        help="The local PubNub lets in only who has a token or the secret key, as with Access Manager.",
     ),
 ) -> None:
     """Start the whole system and play games through it, until Ctrl-C.
@@ -139,7 +149,15 @@ def up(
             console.print(notices[-1], highlight=False, markup=False, soft_wrap=True)
 
     live_started = False
-    options = StackOptions(games, dagster_port, pubnub_port, postgres_port, with_application=with_application)
+    options = StackOptions(
+        games,
+        dagster_port,
+        pubnub_port,
+        postgres_port,
+        gateway_port,
+        with_application=with_application,
+        enforce_access=enforce_access,
+    )
     stack = Stack(settings(), options, tell)
     with _stop_on_signals():
         try:
@@ -179,6 +197,7 @@ def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> Non
                             status,
                             [part.state for part in stack.parts],
                             title=title,
+                            gateway=stack.gateway_url,
                             dagster_ui=stack.dagster_ui,
                             dagster_starts=stack.dagster_ui is None,
                             notices=[
@@ -264,13 +283,16 @@ def status(as_json: bool = typer.Option(False, "--json", help="Machine-readable.
                 "pid": state.pid,
                 "started_at": state.started_at,
                 "dagster_ui": state.dagster_ui,
+                "gateway": state.environment.get(GATEWAY_VARIABLE),
                 "parts": [asdict(part) | {"alive": part.alive} for part in parts],
             }
         json.dump({"database": str(address), "stack": stack, "system": found.as_dict()}, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
     title = f"Sketchy Orchestration at {address}"
-    Console().print(screen(found, parts, title=title, dagster_ui=state.dagster_ui if state else None))
+    gateway = state.environment.get(GATEWAY_VARIABLE) if state else None
+    ui = state.dagster_ui if state else None
+    Console().print(screen(found, parts, title=title, gateway=gateway, dagster_ui=ui))
 
 
 class NotInstalledError(SketchyError):

@@ -23,6 +23,7 @@ def screen(
     parts: Sequence[PartState],
     *,
     title: str,
+    gateway: str | None = None,
     dagster_ui: str | None = None,
     dagster_starts: bool = False,
     notices: Sequence[str] = (),
@@ -36,6 +37,8 @@ def screen(
         _add_status(rows, status)
     if parts:
         rows.add_row("parts", _parts(parts))
+    if gateway:
+        rows.add_row("gateway", Text(f"{gateway}/functions/v1", style="cyan underline"))
     if dagster_ui:
         rows.add_row("Dagster UI", Text(dagster_ui, style="cyan underline"))
     elif dagster_starts:

@@ -26,7 +26,8 @@ from sketchy_orchestration.database import supervision
 from sketchy_orchestration.database.connect import Address, connect_to
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local import processes, stack_state
-from sketchy_orchestration.local.stack import Stack, StackOptions
+from sketchy_orchestration.local.stack import Stack
+from sketchy_orchestration.local.stack_options import StackOptions
 from sketchy_orchestration.local.stack_parts import last_line
 from sketchy_orchestration.settings import Settings
 from sketchy_orchestration.settings import settings as own_settings

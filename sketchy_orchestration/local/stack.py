@@ -8,49 +8,30 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
 from sketchy_orchestration.database import connect as connecting
 from sketchy_orchestration.database.connect import Address
-from sketchy_orchestration.errors import SketchyError
-from sketchy_orchestration.local import processes, stack_dagster, stack_database, stack_runs, stack_state
+from sketchy_orchestration.local import (
+    processes,
+    stack_dagster,
+    stack_database,
+    stack_programs,
+    stack_runs,
+    stack_state,
+)
 from sketchy_orchestration.local.postgres import EmbeddedPostgres
-from sketchy_orchestration.local.stack_keyset import LOCAL_KEYS, keyset_environment, local_environment
-from sketchy_orchestration.local.stack_parts import Part, answers
+from sketchy_orchestration.local.stack_keyset import keyset_environment, local_environment
+from sketchy_orchestration.local.stack_options import StackError, StackOptions
+from sketchy_orchestration.local.stack_parts import Part, PartFailedError, Parts
 from sketchy_orchestration.local.stack_state import StackState
-from sketchy_orchestration.settings import Environment, Settings
+from sketchy_orchestration.settings import Settings
 
 _DATABASE = "DATABASE_URL"
 _SHIFT_SECONDS = 20.0
-_BRIDGES = {"timer-bridge": "timer", "fanout-bridge": "fanout"}
-
-
-class StackError(SketchyError):
-    """The local stack cannot be started as asked."""
-
-
-@dataclass(frozen=True)
-class StackOptions:
-    """What `sketchy up` was asked for.
-
-    Attributes:
-        games: how many games are played at any time; None: 50 on the embedded database, none on another.
-        dagster_port, pubnub_port, postgres_port: wanted ports; busy ones are replaced.
-        services_only: Postgres and PubNub alone, for a Dagster that somebody else runs (`on_demand`).
-        with_application: make the application's tables where a given database lacks them; development only.
-    """
-
-    games: int | None = None
-    dagster_port: int = 3000
-    pubnub_port: int = 18090
-    postgres_port: int | None = None
-    services_only: bool = False
-    with_application: bool = False
 
 
 class Stack:
@@ -69,23 +50,27 @@ class Stack:
         self._lock: FileLock | None = None
         self._postgres: EmbeddedPostgres | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        self._environment: dict[str, str] = {}
         self._secrets: dict[str, str] = {}
         self._keyset: dict[str, str] | None = None
         self._dagster_ui: str | None = None
-        self._dagster_starts: Iterator[None] = iter(())
+        self._starts: list[Iterator[None]] = []
         self.started_at = datetime.now(UTC)
-        self.parts: list[Part] = []
+        self.parts = Parts(self.home, self._mark)
 
     @property
     def database_url(self) -> str:
         """Connection of the owner of the schema."""
-        return self._environment[_DATABASE]
+        return self.parts.environment[_DATABASE]
 
     @property
     def owns_database(self) -> bool:
         """Whether the database is embedded, so that everything in it is ours."""
         return self._postgres is not None
+
+    @property
+    def gateway_url(self) -> str | None:
+        """Where the HTTP functions are; None until they answer."""
+        return self.parts.environment.get(stack_programs.GATEWAY_VARIABLE)
 
     @property
     def dagster_ui(self) -> str | None:
@@ -103,23 +88,24 @@ class Stack:
         left = processes.end_marked(self._mark)
         if left:
             self._tell(f"ended {left} programs left over from an earlier stack")
-        self._secrets = stack_state.generated_secrets(self.home) | stack_state.given_secrets(self._settings)
+        self._secrets = stack_state.stack_secrets(self.home, self._settings)
         self._start_postgres()
         self._start_guard()
         pubnub = self._start_pubnub()
         self._prepare_database()
         if pubnub is not None:
             pubnub.wait()
-            self._environment["PUBNUB_ORIGIN"] = f"127.0.0.1:{pubnub.port}"
-            self._tell(f"PubNub: local, at {self._environment['PUBNUB_ORIGIN']}")
+            self.parts.environment["PUBNUB_ORIGIN"] = f"127.0.0.1:{pubnub.port}"
+            self._tell(f"PubNub: local, at 127.0.0.1:{pubnub.port}")
         if self._options.services_only:
             self._save()
             return
-        self._start_bridges()
+        for bridge in stack_programs.bridges(self.parts):
+            bridge.start()
         self._start_players()
         self._save()
         self._tell("Dagster UI: starting ...")
-        self._dagster_starts = self._start_dagster()
+        self._starts = [self._start_gateway(), self._start_dagster()]
 
     def watch(self) -> None:
         """Look after the parts once, and take Dagster's start a step further; call it about every second.
@@ -127,7 +113,8 @@ class Stack:
         Raises:
             SketchyError: Dagster does not start.
         """
-        next(self._dagster_starts, None)
+        for starting in self._starts:
+            next(starting, None)
         self._end_bridges()
         for part in self.parts:
             said = part.watch()
@@ -142,16 +129,17 @@ class Stack:
         """End every part, those that use others first, and whatever they have started."""
         if self._lock is None:
             return  # nothing of this is ours
-        by_name = {part.name: part for part in self.parts}
-        if "players" in by_name:
-            by_name["players"].signal_stop()
-        if "dagster-daemon" in by_name:
+        for name in ("players", "watchdog"):
+            # The watch must not take what ends now for a fault.
+            if name in self.parts:
+                self.parts[name].signal_stop()
+        if "dagster-daemon" in self.parts:
             # Without it no sensor replaces the runs that end now.
-            by_name["dagster-daemon"].stop(hurry=hurry)
+            self.parts["dagster-daemon"].stop(hurry=hurry)
         if not hurry:
             known = {part.state.pid for part in self.parts} | {self._guard.pid if self._guard else 0}
             stack_runs.end_runs(self._mark, known, self._dagster_ui)
-        last = [by_name[name] for name in ("pubnub",) if name in by_name]
+        last = [part for part in self.parts if part.name == "pubnub"]
         others = [part for part in self.parts if part not in last]
         for part in others:
             part.signal_stop()
@@ -167,15 +155,7 @@ class Stack:
 
     def _check(self) -> None:
         self._keyset = keyset_environment(self._settings)
-        if self._options.games and self._settings.environment is Environment.production:
-            raise StackError(
-                "ENVIRONMENT is production and --games asks for invented games: leave --games out"
-            )
-        if self._options.with_application and self._settings.environment is not Environment.development:
-            raise StackError(
-                f"ENVIRONMENT is {self._settings.environment} and --with-application makes tables for trying"
-                " things out: it is for development only, leave it out"
-            )
+        self._options.check(self._settings)
 
     def _take_lock(self) -> None:
         try:
@@ -209,11 +189,8 @@ class Stack:
             running = self._postgres.start()
             url = running.owner_url()
             self._tell(f"Postgres: {version}, embedded, at 127.0.0.1:{running.port}")
-        s = self._secrets
-        self._environment = {
-            _DATABASE: url,
-            **{name: s[name] for name in ("SUPABASE_SERVICE_ROLE_KEY", "CRON_SECRET")},
-        }
+        told = {name: self._secrets[name] for name in stack_state.TOLD if name in self._secrets}
+        self.parts.environment |= {_DATABASE: url, **told}
 
     def _start_guard(self) -> None:
         server = self._postgres.start().pid if self._postgres is not None else 0
@@ -235,20 +212,12 @@ class Stack:
 
     def _start_pubnub(self) -> Part | None:
         if self._keyset is not None:
-            self._environment |= self._keyset
+            self.parts.environment |= self._keyset
             self._tell(f"PubNub: your keyset, at {self._keyset.get('PUBNUB_ORIGIN', 'the real service')}")
             return None
-        publish_key, subscribe_key = LOCAL_KEYS
-        self._environment |= local_environment(self._secrets["PUBNUB_SECRET_KEY"])
-        part = self._part(
-            "pubnub",
-            lambda port: [
-                *(sys.executable, "-m", "sketchy_orchestration.local.pubnub", "--port", str(port)),
-                *("--publish-key", publish_key, "--subscribe-key", subscribe_key),
-            ],
-            port=self._options.pubnub_port,
-            is_ready=lambda port: answers(f"http://127.0.0.1:{port}/time/0"),
-        )
+        self.parts.environment |= local_environment(self._secrets["PUBNUB_SECRET_KEY"])
+        options = self._options
+        part = stack_programs.pubnub(self.parts, options.pubnub_port, enforce_access=options.enforce_access)
         part.start()
         return part
 
@@ -261,52 +230,47 @@ class Stack:
         did = f"{steps} migrations applied" if steps else "as the migrations made it"
         self._tell(f"schema: {did} ({time.monotonic() - began:.1f} s)")
 
-    def _start_code_server(self) -> Part:
-        part = self._part(
-            "code-server",
-            stack_dagster.code_server_command,
-            port=processes.free_port(),
-            is_ready=lambda port: not processes.is_free(port),
-        )
-        dagster_home = self.home / "dagster"
-        own = self._secrets["DAGSTER_PASSWORD"] if self._postgres is not None else None
-        storage = stack_dagster.prepare_storage(self.database_url, own)
-        self._environment[stack_dagster.STORAGE_VARIABLE] = storage
-        self._environment["DAGSTER_HOME"] = str(dagster_home)
-        stack_dagster.write_instance(dagster_home, part.port or 0)
-        part.start()
-        return part
-
     def _start_players(self) -> None:
         games = self._options.games
         if games is None:
             games = 50 if self._postgres is not None else 0
         if games:
-            part = self._part(
-                "players",
-                lambda _: [
-                    *(sys.executable, "-m", "sketchy_orchestration.cli.main", "play"),
-                    *("--games", str(games), "--forever"),
-                ],
-            )
-            part.start()
+            stack_programs.players(self.parts, games).start()
             self._tell(f"players: {games} games at any time")
         else:
             self._tell("players: none (--games N plays some)")
 
+    def _start_gateway(self) -> Iterator[None]:
+        """Yields wherever there is something to wait for."""
+        wanted = self._options.gateway_port or self._settings.gateway_port
+        gateway = stack_programs.gateway(self.parts, wanted)
+        gateway.start()
+        try:
+            yield from gateway.waiting()
+        except PartFailedError as error:
+            # Games go on without it: a setting that it alone needs must not hold them up.
+            self.parts.let_go(gateway)
+            self._tell(f"gateway: none; {error}")
+            return
+        url = f"http://127.0.0.1:{gateway.port}"
+        self.parts.environment |= {"GATEWAY_PORT": str(gateway.port), stack_programs.GATEWAY_VARIABLE: url}
+        self._save()
+        self._tell(f"gateway: {url}")
+
     def _start_dagster(self) -> Iterator[None]:
         """Yields wherever there is something to wait for."""
-        code_server = self._start_code_server()
-        workspace = self.home / "dagster" / "workspace.yaml"
-        daemon = self._part(
-            "dagster-daemon",
-            lambda _: stack_dagster.daemon_command(workspace),
-            is_ready=lambda _: stack_dagster.daemon_beats(self.database_url),
-            patience=90,
-            # It waits for its threads, though nothing it does is lost when it does not.
-            stop_seconds=2.0,
-        )
+        folder = self.home / "dagster"
+        code_server = stack_programs.code_server(self.parts)
+        own = self._secrets["DAGSTER_PASSWORD"] if self._postgres is not None else None
+        storage = stack_dagster.prepare_storage(self.database_url, own)
+        self.parts.environment |= {
+            stack_dagster.STORAGE_VARIABLE: storage,
+            "DAGSTER_HOME": str(folder),
+        }
+        workspace = stack_dagster.write_instance(folder, code_server.port or 0)
+        code_server.start()
         # It looks for the code server again and again, so the two load side by side.
+        daemon = stack_programs.daemon(self.parts, workspace, self.database_url)
         daemon.start()
         self._save()
         yield from code_server.waiting()
@@ -314,72 +278,25 @@ class Stack:
         yield from daemon.waiting()
         # The webserver's start takes two seconds of a processor that the first runs have better use for.
         end = time.monotonic() + _SHIFT_SECONDS
-        while self._bridges() and time.monotonic() < end:
+        while stack_programs.bridged(self.parts) and time.monotonic() < end:
             yield
-        webserver = self._part(
-            "dagster-webserver",
-            lambda port: stack_dagster.webserver_command(workspace, port),
-            port=self._options.dagster_port,
-            is_ready=lambda port: answers(f"http://127.0.0.1:{port}/server_info"),
-            patience=90,
-        )
+        webserver = stack_programs.webserver(self.parts, workspace, self._options.dagster_port)
         webserver.start()
         yield from webserver.waiting()
         self._dagster_ui = f"http://127.0.0.1:{webserver.port}"
+        # What it watches is complete only now.
+        stack_programs.watchdog(self.parts).start()
         self._save()
         self._tell(f"Dagster: {self._dagster_ui}")
 
-    def _start_bridges(self) -> None:
-        """Put shifts to work that need no Dagster, whose loading takes seconds."""
-        for name, kind in _BRIDGES.items():
-            self._part(name, _shift_command(kind)).start()
-
-    def _bridges(self) -> list[Part]:
-        return [part for part in self.parts if part.name in _BRIDGES]
-
     def _end_bridges(self) -> None:
         """Let each bridge go when a run does its work."""
-        if bridges := self._bridges():
+        if bridged := stack_programs.bridged(self.parts):
             at_work = stack_runs.shifts_in_runs(self.database_url)
-            for bridge in bridges:
-                if _BRIDGES[bridge.name] in at_work:
-                    bridge.stop()
-                    self.parts.remove(bridge)
+            for bridge, kind in bridged.items():
+                if kind in at_work:
+                    self.parts.let_go(bridge)
                     self._save()
-
-    def _part(
-        self,
-        name: str,
-        command: Callable[[int], list[str]],
-        *,
-        port: int | None = None,
-        is_ready: Callable[[int], bool] | None = None,
-        patience: float = 60.0,
-        stop_seconds: float = 5.0,
-    ) -> Part:
-        part = Part(
-            name,
-            command,
-            env=self._part_environment,
-            logs=self.home / "logs",
-            cwd=Path.cwd(),
-            port=port,
-            is_ready=is_ready,
-            patience=patience,
-            stop_seconds=stop_seconds,
-        )
-        self.parts.append(part)
-        return part
-
-    def _part_environment(self) -> dict[str, str]:
-        """What a part sees: this process's environment, the stack's particulars and its mark."""
-        return {
-            **os.environ,
-            **self._environment,
-            "SKETCHY_HOME": str(self.home),
-            processes.MARK: self._mark,
-            "PYTHONUNBUFFERED": "1",
-        }
 
     def _save(self) -> None:
         stack_state.write(
@@ -388,12 +305,8 @@ class Stack:
                 pid=os.getpid(),
                 created=psutil.Process().create_time(),
                 started_at=self.started_at.isoformat(timespec="seconds"),
-                environment={**self._environment, "SKETCHY_HOME": str(self.home)},
+                environment={**self.parts.environment, "SKETCHY_HOME": str(self.home)},
                 parts=[part.state for part in self.parts],
                 dagster_ui=self._dagster_ui,
             ),
         )
-
-
-def _shift_command(kind: str) -> Callable[[int], list[str]]:
-    return lambda _: [sys.executable, "-m", "sketchy_orchestration.cli.main", "shift", kind]

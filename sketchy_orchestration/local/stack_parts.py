@@ -1,7 +1,8 @@
-"""One program of the stack: started, waited for, started again when it dies, ended."""
+"""The programs of the stack: started, waited for, started again when they die, ended."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -171,6 +172,68 @@ class Part:
                 shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
                 with self.log.open("r+b") as file:
                     file.truncate(0)
+
+
+class Parts:
+    """The programs of one stack, and what all of them are told.
+
+    Attributes:
+        environment: settings by name; a program sees what is in it at its start.
+    """
+
+    def __init__(self, home: Path, mark: str) -> None:
+        self.environment: dict[str, str] = {}
+        self._home = home
+        self._mark = mark
+        self._all: list[Part] = []
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(list(self._all))
+
+    def __getitem__(self, name: str) -> Part:
+        return next(part for part in self._all if part.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(part.name == name for part in self._all)
+
+    def add(
+        self,
+        name: str,
+        command: Callable[[int], list[str]],
+        *,
+        port: int | None = None,
+        is_ready: Callable[[int], bool] | None = None,
+        patience: float = 60.0,
+        stop_seconds: float = 5.0,
+    ) -> Part:
+        """One more program, not yet started; the arguments are those of `Part`."""
+        part = Part(
+            name,
+            command,
+            env=self._variables,
+            logs=self._home / "logs",
+            cwd=Path.cwd(),
+            port=port,
+            is_ready=is_ready,
+            patience=patience,
+            stop_seconds=stop_seconds,
+        )
+        self._all.append(part)
+        return part
+
+    def let_go(self, part: Part) -> None:
+        """End a program that is needed no more."""
+        part.stop()
+        self._all.remove(part)
+
+    def _variables(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            **self.environment,
+            "SKETCHY_HOME": str(self._home),
+            processes.MARK: self._mark,
+            "PYTHONUNBUFFERED": "1",
+        }
 
 
 def answers(url: str) -> bool:

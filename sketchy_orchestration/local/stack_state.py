@@ -97,27 +97,39 @@ def forget(home: Path) -> None:
     (home / "stack.json").unlink(missing_ok=True)
 
 
+TOLD = ("SUPABASE_SERVICE_ROLE_KEY", "CRON_SECRET", "SUPABASE_JWT_SECRET")
+"""Secrets that whoever joins the stack is told, so that it can call the gateway."""
+
+
 def generated_secrets(home: Path) -> dict[str, str]:
     """Secrets of the local stack by setting name, made once and kept (mode 600)."""
     path = home / "secrets.json"
     kept: dict[str, str] = {}
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
-    names = ("SUPABASE_SERVICE_ROLE_KEY", "CRON_SECRET", "PUBNUB_SECRET_KEY", "DAGSTER_PASSWORD")
-    missing = {name: secrets.token_urlsafe(24) for name in names if name not in kept}
+    names = (*TOLD, "PUBNUB_SECRET_KEY", "DAGSTER_PASSWORD")
+    missing = {name: secrets.token_urlsafe(32) for name in names if name not in kept}
     if missing:
         kept |= missing
         write_private(path, json.dumps(kept))
     return kept
 
 
-def given_secrets(settings: Settings) -> dict[str, str]:
-    """Secrets that somebody set and others therefore know: they go before generated ones."""
+def stack_secrets(home: Path, settings: Settings) -> dict[str, str]:
+    """The stack's secrets: those that somebody set, and others therefore know, before generated ones.
+
+    Where published keys sign players' tokens there is no secret of ours for them.
+    """
     given = {
         "SUPABASE_SERVICE_ROLE_KEY": settings.supabase_service_role_key,
         "CRON_SECRET": settings.cron_secret,
+        "SUPABASE_JWT_SECRET": settings.supabase_jwt_secret,
     }
-    return {name: secret.get_secret_value() for name, secret in given.items() if secret is not None}
+    known = {name: secret.get_secret_value() for name, secret in given.items() if secret is not None}
+    found = generated_secrets(home) | known
+    if settings.supabase_jwt_secret is None and (settings.supabase_jwks_url or settings.supabase_url):
+        del found["SUPABASE_JWT_SECRET"]
+    return found
 
 
 def write_private(path: Path, text: str) -> None:

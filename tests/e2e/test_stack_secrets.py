@@ -22,6 +22,7 @@ _GENERATED = {
     "superuser",
     "owner",
     "SUPABASE_SERVICE_ROLE_KEY",
+    "SUPABASE_JWT_SECRET",
     "CRON_SECRET",
     "PUBNUB_SECRET_KEY",
     "DAGSTER_PASSWORD",
