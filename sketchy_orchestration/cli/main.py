@@ -32,6 +32,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "play": ("play", "play", "Play games as the application does and check what is heard."),
     "pubnub": ("pubnub", "app", "The local PubNub."),
     "gateway": ("gateway", "app", "The HTTP functions."),
+    "code-server": ("code_server", "code_server", "Serve the definitions to Dagster."),
+    "settings": ("settings", "app", "What can be set, what is set here, and files to begin with."),
     "shift": ("shift", "app", "Run a timer or fan-out shift without Dagster."),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, ValidationError
 
-from sketchy_orchestration.settings import Settings, SettingsError, explain
+from sketchy_orchestration.settings import Environment, Settings, SettingsError, explain
 
 
 def _secret(description: str) -> Any:
@@ -85,6 +85,10 @@ class PubNubResource(_FromEnvironment):
 
 def _local(settings: Settings) -> dict[str, object]:
     """What the local stack says to whoever joins it, by setting."""
+    if settings.environment is Environment.production:
+        raise SettingsError(
+            "ENVIRONMENT is production, where nothing is invented: set the database URLs and the PubNub keys"
+        )
     from sketchy_orchestration.local.on_demand import services
 
     return {name.lower(): value for name, value in services(settings).items()}

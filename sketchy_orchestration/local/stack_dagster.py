@@ -85,11 +85,11 @@ def write_instance(folder: Path, code_server_port: int) -> Path:
     return workspace
 
 
-def code_server_command(port: int) -> list[str]:
+def code_server_command(port: int, host: str = "127.0.0.1") -> list[str]:
     """The program that loads our definitions, once for all of Dagster's."""
     return [
         *(sys.executable, "-m", "dagster", "api", "grpc", "-m", MODULE),
-        *("--host", "127.0.0.1", "--port", str(port), "--use-python-environment-entry-point"),
+        *("--host", host, "--port", str(port), "--use-python-environment-entry-point"),
         *("--location-name", "sketchy_orchestration"),
     ]
 

@@ -57,11 +57,11 @@ def _runs(mark: str, parts: Collection[int]) -> list[psutil.Process]:
     return [
         process
         for process in processes.marked(mark)
-        if process.pid not in parts and not _is_accessory(process)
+        if process.pid not in parts and not is_accessory(process)
     ]
 
 
-def _is_accessory(process: psutil.Process) -> bool:
+def is_accessory(process: psutil.Process) -> bool:
     """Python's own companion of a process that starts others; it ends with that process."""
     with suppress(psutil.Error):
         return any("resource_tracker" in word for word in process.cmdline())
