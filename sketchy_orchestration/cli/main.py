@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "migrate": ("migrate", "app", "Install our schema in a database, update it, take it out."),
     "timers": ("timers", "timers", "How exactly phases end, what is due next, what is set aside."),
     "games": ("games", "app", "What happened to a game, and what to do about it."),
+    "dead-letters": ("dead_letters", "app", "Events given up: list, send again, discard."),
     "health": ("health", "health", "Is everything well, since when not, and what to do."),
     "alerts": ("alerts", "app", "What is wrong, who was told; test the channels; acknowledge."),
     "watchdog": ("watchdog", "watchdog", "Watch and alert without Dagster."),

@@ -109,6 +109,24 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedReplay:
+    """A dead letter somebody wants sent again; `timetokens` are of channels that have taken it already."""
+
+    event_id: UUID
+    game_id: UUID | None
+    lane: int
+    seq: int | None
+    after_seq: int | None
+    type: str
+    user_id: str
+    data: Mapping[str, object]
+    channels: list[str]
+    request_id: str
+    occurred_at: datetime
+    timetokens: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """What a relay sees of everything else; `now` is the database's clock in seconds since the epoch."""
 
@@ -320,3 +338,24 @@ async def timer_syncs(
         query("relay.timer_syncs"), {"game_ids": list(game_ids), "lanes": list(lanes)}, prepare=True
     )
     return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def replays_asked(session: Session, lanes: Collection[int], *, limit: int) -> list[AskedReplay]:
+    """Dead letters of these lanes that are to be sent again, each game's in its order."""
+    async with session.cursor(row_factory=class_row(AskedReplay)) as rows:
+        await rows.execute(query("relay.replays_asked"), {"lanes": list(lanes), "limit": limit}, prepare=True)
+        return await rows.fetchall()
+
+
+async def end_replay(
+    session: Session, replay: AskedReplay, epoch: int, timetokens: Mapping[str, int], refused: str | None
+) -> bool:
+    """Record a replay as accepted, or as refused with the answer; False: no longer held, or discarded."""
+    values = {
+        "event_id": replay.event_id,
+        "lane": replay.lane,
+        "epoch": epoch,
+        "timetokens": json.dumps(timetokens),
+        "refused": refused,
+    }
+    return await (await session.execute(query("relay.end_replay"), values)).fetchone() is not None

@@ -30,6 +30,7 @@ from sketchy_orchestration.realtime.gate import Gate
 from sketchy_orchestration.realtime.holding import Holding
 from sketchy_orchestration.realtime.lease import Lease, LeaseLostError, LeaseTimes, sever
 from sketchy_orchestration.realtime.loading import Loading
+from sketchy_orchestration.realtime.replaying import Replaying
 from sketchy_orchestration.realtime.sending import Hooks, Sending
 from sketchy_orchestration.realtime.sequencing import Sequencing
 from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
@@ -83,6 +84,7 @@ class Tenure:
         self._acknowledging = Acknowledging(lease, reader, self.sending, shift_id)
         self._loading = Loading(reader, self.games, self.sending)
         self._syncs = TimeSyncs(lease, reader, gate, publisher, clock, tally, limit=limit)
+        self._replaying = Replaying(lease, reader, gate, publisher, clock, tally, limit=limit)
         self.sending.hooks = Hooks(load=self._loading.want, check=self.watching.check, sync=self._syncs.owe)
 
     def loops(self) -> list[Awaitable[None]]:
@@ -94,6 +96,7 @@ class Tenure:
             self.watching.run(),
             self._syncs.run(),
             self._syncs.run_regularly(),
+            self._replaying.run(),
         ]
 
     @property

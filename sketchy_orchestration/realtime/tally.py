@@ -37,6 +37,7 @@ class RelayTally:
     dead: int = 0
     failed_attempts: int = 0
     syncs: int = 0
+    replayed: int = 0
     leases_lost: int = 0
     errors: int = 0
     lateness: Histogram = field(default_factory=Histogram)
@@ -55,6 +56,7 @@ class RelayTally:
             "dead": self.dead,
             "failed_attempts": self.failed_attempts,
             "time_syncs": self.syncs,
+            "replayed": self.replayed,
             "leases_lost": self.leases_lost,
             "errors": self.errors,
             "delivery_p50_ms": round(self.lateness.percentile(0.5), 3),

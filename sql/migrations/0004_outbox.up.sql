@@ -179,7 +179,7 @@ grant select on orchestration.outbox, orchestration.sequenced, orchestration.out
 grant select on orchestration.outbox to sketchy_timer;
 grant insert on orchestration.sequenced, orchestration.outcomes, orchestration.attempts, orchestration.dead_letters
     to sketchy_relay;
-grant update (replayed_at, discarded_at, timetokens) on orchestration.dead_letters to sketchy_relay, sketchy_operator;
+grant update (replayed_at, timetokens) on orchestration.dead_letters to sketchy_relay;
 revoke all on all functions in schema orchestration from public;
 grant execute on function orchestration.is_enrolled(uuid) to public;
 grant execute on function orchestration.lane_of(uuid)

@@ -196,10 +196,10 @@ with done as materialized (
     returning outbox_id
 ), buried as (
     insert into orchestration.dead_letters
-        (event_id, outbox_id, game_id, seq, type, user_id, data, channels, request_id, occurred_at, reason, last_answer,
-         attempts, timetokens)
-    select o.event_id, o.id, o.game_id, d.seq, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at,
-           d.reason, d.last_answer, d.attempts, d.timetokens
+        (event_id, outbox_id, game_id, seq, after_seq, type, user_id, data, channels, request_id, occurred_at, reason,
+         last_answer, attempts, timetokens)
+    select o.event_id, o.id, o.game_id, d.seq, d.after_seq, o.type, o.user_id, o.data, o.channels, o.request_id,
+           o.occurred_at, d.reason, d.last_answer, d.attempts, d.timetokens
     from done d
     join orchestration.outbox o on o.id = d.outbox_id and o.occurred_at = d.occurred_at
     where d.outcome = 'dead'
@@ -242,3 +242,22 @@ returning c.epoch
 
 -- name: timer_syncs
 select s.game_id, s.data from orchestration.timer_syncs(%(game_ids)s::uuid[], %(lanes)s::smallint[]) s
+
+-- name: replays_asked
+-- Dead letters of these lanes that somebody wants sent again, each game's in its order.
+select d.event_id, d.game_id, coalesce(orchestration.lane_of(d.game_id), 0) as lane, d.seq, d.after_seq, d.type, d.user_id,
+       d.data, d.channels, d.request_id, d.occurred_at, d.timetokens
+from orchestration.dead_letters d
+where d.replay_asked_at is not null and coalesce(orchestration.lane_of(d.game_id), 0) = any (%(lanes)s::smallint[])
+order by d.game_id, d.seq, d.outbox_id
+limit %(limit)s
+
+-- name: end_replay
+-- What became of it, for a lane still held in the epoch it was sent in; nothing if the letter was discarded meanwhile.
+update orchestration.dead_letters d
+set replay_asked_at = null, timetokens = %(timetokens)s,
+    replayed_at = case when %(refused)s::text is null then clock_timestamp() end,
+    last_answer = coalesce(%(refused)s, d.last_answer)
+from orchestration.lanes l
+where d.event_id = %(event_id)s and d.replay_asked_at is not null and l.lane = %(lane)s and l.epoch = %(epoch)s
+returning d.event_id

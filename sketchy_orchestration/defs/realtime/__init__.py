@@ -2,8 +2,11 @@
 
 import dagster as dg
 
-from sketchy_orchestration.defs.realtime import assets, jobs, schedules, sensors
+from sketchy_orchestration.defs.realtime import assets, dead_letters, jobs, schedules, sensors
 
 definitions = dg.Definitions(
-    assets=assets.ASSETS, jobs=jobs.JOBS, schedules=schedules.SCHEDULES, sensors=sensors.SENSORS
+    assets=assets.ASSETS,
+    jobs=[*jobs.JOBS, *dead_letters.JOBS],
+    schedules=schedules.SCHEDULES,
+    sensors=sensors.SENSORS,
 )

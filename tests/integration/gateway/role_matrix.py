@@ -16,7 +16,8 @@ TABLES: dict[str, tuple[str, str, str, str]] = {
     "application_row_security": ("", "", "", "s"),
     "attempts": ("", "si", "s", "s"),
     "circuit": ("s", "su", "s", "s"),
-    "dead_letters": ("", "siU", "s", "sU"),
+    "emergency_stops": ("s", "s", "s", "sU"),
+    "dead_letters": ("", "siU", "s", "s"),
     "enrolments": ("s", "s", "s", "s"),
     "flag_history": ("s", "s", "s", "s"),
     "flags": ("s", "s", "s", "s"),
@@ -46,6 +47,7 @@ _ALL = "timer relay gateway operator"
 # function: the running parts that may call it
 FUNCTIONS: dict[str, str] = {
     "accept_event": "gateway",
+    "act_on_dead_letters": "operator",
     "act_on_games": "operator",
     "all_submitted_since": "timer operator",
     "bucket": _ALL,
