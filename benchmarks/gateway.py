@@ -228,8 +228,10 @@ def _cpu(process: psutil.Process) -> float:
 async def measure(
     url: str, port: int, process: psutil.Process, rate: float, seconds: float, connections: int
 ) -> None:
-    players = games(url)
     await until_ready(port)
+    started = time.time() - process.create_time()
+    print(f"ready {started:.2f} s after its start", flush=True)
+    players = games(url)
     event = request("broadcast-pubnub-event", SMOKE, authorization=f"Bearer {KEY}", prefer="respond-async")
 
     async def timer() -> list[Ask]:

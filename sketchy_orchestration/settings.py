@@ -10,7 +10,7 @@ from datetime import date
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PostgresDsn, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
@@ -132,6 +132,13 @@ class Settings(BaseSettings):
         default=None, description="Issuer of players' access tokens. Unset: SUPABASE_URL/auth/v1"
     )
 
+    legacy_handler: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What moved games on before this system and still can, by name; set: an emergency stop"
+        " hands the games in play to it",
+    )
+
     service_levels: dict[str, float] = Field(
         default={},
         description='Contracts other than the default ones, as JSON: {"availability": 0.9995}',
@@ -147,6 +154,21 @@ class Settings(BaseSettings):
     )
     alert_runbook_url: str = Field(
         default="docs/runbooks", min_length=1, description="Where the runbooks are; alerts link there"
+    )
+    alert_rules: dict[str, dict[Literal["limit", "for_seconds"], float]] = Field(
+        default={},
+        description='Limits other than the default ones, as JSON: {"old_transaction": {"limit": 300}}',
+    )
+    alert_quiet_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        default=60.0, description="Seconds without a breach after which an alert is over"
+    )
+    alert_repeat_minutes: Annotated[float, Field(ge=1, le=10_080)] = Field(
+        default=60.0,
+        description="Minutes after which a critical alert nobody acknowledged is told again; others: 6 times",
+    )
+    alert_escalate_minutes: Annotated[float, Field(ge=0.1, le=10_080)] = Field(
+        default=10.0,
+        description="Minutes after which such an alert also goes to the next channel",
     )
     dead_man_url: SecretStr | None = _secret(
         "URL that is fetched every minute while all is well; who is behind it alerts when that stops"

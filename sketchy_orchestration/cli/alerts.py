@@ -16,7 +16,7 @@ from sketchy_orchestration.domain.alerting import Channel
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.monitoring import prometheus_rules
 from sketchy_orchestration.monitoring.alerting import Alerting
-from sketchy_orchestration.monitoring.rules import BY_NAME
+from sketchy_orchestration.monitoring.rules import BY_NAME, rules_of
 from sketchy_orchestration.settings import settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -111,4 +111,5 @@ def rules() -> None:
 
     Example: sketchy alerts rules > deploy/prometheus/alerts.yml
     """
-    typer.echo(prometheus_rules.text(runbooks=settings().alert_runbook_url), nl=False)
+    chosen = settings()
+    typer.echo(prometheus_rules.text(rules_of(chosen), chosen.alert_runbook_url), nl=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -99,7 +99,8 @@ def of_database(
             f"{used:.0%} of the connections are in use",
             "see docs/runbooks/database-connections.md",
         )
-        return Check("database", Status.warning, said, action, latency_ms=round_trip_ms, numbers=told)
+        found = Check("database", Status.warning, said, action, latency_ms=round_trip_ms, numbers=told)
+        return _dated(found, signals)
     if round_trip_ms >= SLOW_ROUND_TRIP_MS:
         said = f"a round trip takes {round_trip_ms:.0f} ms"
         action = "see docs/runbooks/database-slow.md"
@@ -107,14 +108,22 @@ def of_database(
     return Check("database", Status.ok, "answers", latency_ms=round_trip_ms, numbers=told)
 
 
-def of_failed_database(said: str) -> Check:
+def of_failed_database(said: str, for_seconds: float | None = None) -> Check:
     """The database does not answer."""
-    return Check("database", Status.failing, said, "see docs/runbooks/database-unreachable.md")
+    return Check("database", Status.failing, said, "see docs/runbooks/database-unreachable.md", for_seconds)
 
 
 def of_signals(signals: Signals) -> list[Check]:
     """Every check that the database's own signals answer."""
-    return [judge(signals) for judge in _JUDGES]
+    return [_dated(judge(signals), signals) for judge in _JUDGES]
+
+
+def _dated(check: Check, signals: Signals) -> Check:
+    """Since when it has not been well is what the alert with the same runbook remembers."""
+    rule = check.action.rpartition("/")[2].removesuffix(".md").replace("-", "_")
+    if check.status is Status.ok or check.for_seconds is not None:
+        return check
+    return replace(check, for_seconds=_value(signals, "alert_open_seconds", rule))
 
 
 def _value(signals: Signals, name: str, label: str = "") -> float | None:
@@ -140,6 +149,7 @@ def _shifts(kind: str) -> Callable[[Signals], Check]:
         if kind == "timer" and _value(signals, "switch_on", flag) == 0:
             said = f"none is at work and the flag {flag} is off"
             return Check(name, Status.warning, said, "see docs/runbooks/switched-off.md", numbers=numbers)
+        action = "see docs/runbooks/shifts-gone.md"
         return Check(name, Status.failing, "none is at work", action, silent, numbers=numbers)
 
     return judge
@@ -169,7 +179,7 @@ def _pubnub(signals: Signals) -> Check:
         said, action = f"no canary for {age:.0f} s", "see docs/runbooks/canary-silent.md"
         return Check("pubnub", Status.failing, said, action, age, took)
     if took > SLOW_CANARY_MS:
-        said, action = f"a canary took {took:.0f} ms", "see docs/runbooks/canary-silent.md"
+        said, action = f"a canary took {took:.0f} ms", "see docs/runbooks/canary-slow.md"
         return Check("pubnub", Status.warning, said, action, latency_ms=took)
     return Check("pubnub", Status.ok, f"a canary was heard {age:.0f} s ago", latency_ms=took)
 

@@ -252,9 +252,6 @@ def _serve(app: FastAPI, function: Function) -> None:
 
 
 def _serve_health(app: FastAPI) -> None:
-    not_ready: dict[int | str, dict[str, Any]] = {
-        503: {"model": schemas.ErrorAnswer, "description": _MEANINGS[503]}
-    }
     app.add_api_route(
         "/health",
         health,
@@ -269,7 +266,10 @@ def _serve_health(app: FastAPI) -> None:
         methods=["GET"],
         summary="Requests may come",
         response_class=Response,
-        responses={200: {"model": schemas.ReadyAnswer, "description": "They may"}, **not_ready},
+        responses={
+            200: {"model": schemas.HealthAnswer, "description": "They may"},
+            503: {"model": schemas.HealthAnswer, "description": "They may not, and why"},
+        },
     )
     app.add_api_route(
         "/metrics",

@@ -66,6 +66,7 @@ class Gateway:
         self.access_tokens = _access_tokens(settings)
         self.telemetry = Telemetry(self.database.stats)
         self.watch = Watch(settings)
+        self.unready_since: float | None = None
 
     async def close(self) -> None:
         """End what runs and every connection."""

@@ -270,7 +270,7 @@ class SystemCheck(Message):
 
 
 class HealthAnswer(Message):
-    """The process lives; and how the whole system fares."""
+    """What was looked at and how it fares; `sketchy health --json` prints the same shape."""
 
     model_config = _example(
         status="healthy", checks={}, version="0.1.0", timestamp="2026-01-05T10:00:00.000Z"
@@ -278,33 +278,6 @@ class HealthAnswer(Message):
 
     status: Literal["healthy", "unhealthy"]
     checks: dict[str, SystemCheck]
-    version: str
-    timestamp: str
-
-
-class DatabaseCheck(Message):
-    """How the database answers. `pooler`: behind a transaction-mode pooler; the rest counts connections."""
-
-    healthy: bool
-    latency_ms: float
-    pooler: bool
-    size: int
-    idle: int
-    waiting: int
-    limit: int
-
-
-class ReadyChecks(Message):
-    """Everything that was looked at."""
-
-    database: DatabaseCheck
-
-
-class ReadyAnswer(Message):
-    """Requests may come."""
-
-    status: Literal["healthy"]
-    checks: ReadyChecks
     version: str
     timestamp: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 import structlog
@@ -16,7 +16,7 @@ from sketchy_orchestration.database.monitoring import Signals
 from sketchy_orchestration.domain import alerting
 from sketchy_orchestration.domain.alerting import Alert, Channel, Kind, Policy, Rule, Severity, State
 from sketchy_orchestration.monitoring.channels import Channels
-from sketchy_orchestration.monitoring.rules import BY_NAME, RULES
+from sketchy_orchestration.monitoring.rules import BY_NAME, rules_of
 from sketchy_orchestration.settings import AlertNotifier, Settings
 
 log = structlog.get_logger(__name__)
@@ -38,21 +38,24 @@ class Alerting:
     """Evaluates the rules; one at a time, whoever else does it too.
 
     Args:
-        channels: None takes those of the settings.
+        rules, channels, policy: None takes those of the settings.
+
+    Raises:
+        UnknownRuleError, WrongChannelError: a setting is wrong.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        rules: Sequence[Rule] = RULES,
+        rules: Sequence[Rule] | None = None,
         channels: Channels | None = None,
         policy: Policy | None = None,
     ) -> None:
         self._settings = settings
-        self._rules = tuple(rules)
+        self._rules = tuple(rules) if rules is not None else rules_of(settings)
         self._channels = channels if channels is not None else Channels.of(settings)
-        self._policy = policy or Policy()
+        self._policy = policy or policy_of(settings)
 
     def evaluate(
         self, connection: psycopg.Connection[Row], more: Signals | None = None, now: datetime | None = None
@@ -175,6 +178,15 @@ class Alerting:
                 table.not_delivered(connection, message, why_not, alerting.next_try(1), give_up=True)
             found[str(channel)] = why_not
         return found
+
+
+def policy_of(settings: Settings) -> Policy:
+    """How long is waited, as the settings say."""
+    return Policy(
+        quiet=timedelta(seconds=settings.alert_quiet_seconds),
+        repeat=timedelta(minutes=settings.alert_repeat_minutes),
+        escalate=timedelta(minutes=settings.alert_escalate_minutes),
+    )
 
 
 def _severity(message: table.Message) -> Severity:

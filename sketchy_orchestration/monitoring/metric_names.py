@@ -100,6 +100,9 @@ GAUGES: Mapping[str, Gauge] = {
         "sketchy_dagster_report_age_seconds", "Since Dagster last reported"
     ),
     "dagster_failed_runs_1h": Gauge("sketchy_dagster_failed_runs_recent", "Failed runs of the last hour"),
+    "alert_open_seconds": Gauge(
+        "sketchy_alert_open_seconds", "How long a rule has been breached, by the product's own watch", "rule"
+    ),
     "key_age_days": Gauge("sketchy_key_age_days", "Age of a key or secret", "key"),
     "support_tickets": Gauge(
         "sketchy_support_tickets", "Support tickets about timing, as reported", "source"

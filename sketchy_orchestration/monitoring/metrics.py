@@ -50,7 +50,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was read at one moment; `up` is False when the database did not answer, and `said` why."""
+    """What was read at one moment; `up` is False when the database did not answer, `said` why, and
+    `away_seconds` how long it has not."""
 
     up: bool
     signals: Signals = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Snapshot:
     mean_sweep_ms: float = 0.0
     round_trip_ms: float = 0.0
     said: str = ""
+    away_seconds: float | None = None
 
 
 class _Once(Collector):
@@ -134,6 +136,7 @@ class Watch:
         self._lock = threading.Lock()
         self._last: tuple[float, Snapshot] | None = None
         self._levels: tuple[float, Signals] | None = None
+        self._away_since: float | None = None
 
     def snapshot(self) -> Snapshot:
         """What is so now, or was a moment ago; never raises when the database does not answer."""
@@ -150,7 +153,7 @@ class Watch:
         """What is well and what is not, of the same snapshot."""
         found = self.snapshot()
         if not found.up:
-            return [of_failed_database(found.said)]
+            return [of_failed_database(found.said, found.away_seconds)]
         return checks_of(found.round_trip_ms, found.signals, pooler=pooler)
 
     def _read(self) -> Snapshot:
@@ -158,11 +161,15 @@ class Watch:
             with connect(
                 self._settings, self._role, application_name="sketchy metrics", statement_timeout=10.0
             ) as connection:
-                return read(connection, self._with_levels(connection))
+                found = read(connection, self._with_levels(connection))
         except (SketchyError, psycopg.Error) as error:
             said = " ".join(str(error).split())
             log.warning("metrics_without_database", error=said)
-            return Snapshot(up=False, said=said)
+            now = time.monotonic()
+            self._away_since = now if self._away_since is None else self._away_since
+            return Snapshot(up=False, said=said, away_seconds=now - self._away_since)
+        self._away_since = None
+        return found
 
     def _with_levels(self, connection: psycopg.Connection[Row]) -> Signals:
         if self._levels is None or time.monotonic() - self._levels[0] >= LEVELS_SECONDS:

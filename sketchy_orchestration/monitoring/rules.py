@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sketchy_orchestration.domain.alerting import Channel, Rule, Severity
+from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.settings import Settings
+
+
+class UnknownRuleError(SketchyError):
+    """The setting ALERT_RULES names a rule that does not exist."""
+
 
 _TELL = (Channel.slack,)
 _WRITE = (Channel.slack, Channel.email)
@@ -242,3 +251,24 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 BY_NAME = {rule.name: rule for rule in RULES}
+
+
+def rules_of(settings: Settings) -> tuple[Rule, ...]:
+    """The rules with the limits of the setting ALERT_RULES.
+
+    Raises:
+        UnknownRuleError: naming what is wrong and what there is.
+    """
+    changes = settings.alert_rules
+    if unknown := sorted(changes.keys() - BY_NAME.keys()):
+        raise UnknownRuleError(
+            f"ALERT_RULES names {unknown[0]!r}, which is no rule", hint=f"rules: {', '.join(BY_NAME)}"
+        )
+    return tuple(
+        replace(
+            rule,
+            limit=changes.get(rule.name, {}).get("limit", rule.limit),
+            for_seconds=int(changes.get(rule.name, {}).get("for_seconds", rule.for_seconds)),
+        )
+        for rule in RULES
+    )

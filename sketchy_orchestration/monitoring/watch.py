@@ -79,8 +79,7 @@ class Watchman:
         except (SketchyError, psycopg.Error) as error:
             said = " ".join(str(error).split())
             log.warning("watch_without_database", error=said)
-            self._away(said)
-            return Look([of_failed_database(said)])
+            return Look([of_failed_database(said, self._away(said))])
         self._back()
         unwell = [check.name for check in found.checks if check.name in needed and not check.healthy]
         if not unwell:
@@ -100,16 +99,19 @@ class Watchman:
         checks = health.checks_of(round_trip, signals, pooler="none")
         return Look(checks, signals, rolled, evaluation)
 
-    def _away(self, said: str) -> None:
+    def _away(self, said: str) -> float:
+        """Tell somebody, at most once in a while; for how many seconds it has been away."""
         now = time.monotonic()
         self._away_since = self._away_since if self._away_since is not None else now
+        away = now - self._away_since
         told_lately = self._told_away is not None and now - self._told_away < REPEAT_AFTER
-        if now - self._away_since < UNREACHABLE_AFTER or told_lately:
-            return
+        if away < UNREACHABLE_AFTER or told_lately:
+            return away
         self._told_away = now
         runbook = f"{self._settings.alert_runbook_url.rstrip('/')}/database-unreachable.md"
         body = f"{said}\nIn {self._settings.environment}.\nWhat to do: {runbook}"
         self._send("[critical firing] The database cannot be reached", body, Severity.critical)
+        return away
 
     def _back(self) -> None:
         if self._told_away is not None:

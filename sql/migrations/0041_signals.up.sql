@@ -133,6 +133,10 @@ begin
 
     return query select 'roll_up_age_seconds', '', extract(epoch from v_now - r.until)::float8 from orchestration.rolled_up r;
 
+    return query
+    select 'alert_open_seconds', a.rule, extract(epoch from v_now - min(a.since))::float8
+    from orchestration.alerts a where a.resolved_at is null group by a.rule;
+
     -- The newest of each: what Dagster, canaries and people report.
     return query
     select s.name, n.label, s.value

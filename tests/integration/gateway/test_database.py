@@ -76,7 +76,7 @@ def test_it_works_behind_a_pooler(
     pooled = start_pooler(url, mode)
     given = {"gateway_database_url": pooled} if own_login else {}
     with serving(settings_for(pooled, **given)) as gateway, ThreadPoolExecutor(8) as pool:
-        assert gateway.client.get("/ready").json()["checks"]["database"]["pooler"] is True
+        assert gateway.client.get("/ready").json()["checks"]["database"]["pooler"] == "transaction mode"
         assert gateway.cron(MONITOR).json()["processed"] == 1
 
         def play(number: int) -> list[int]:
@@ -118,7 +118,13 @@ def test_without_a_database_it_lives_and_says_so(unused_url: str) -> None:
     with serving(settings_for(unused_url), ready=False) as gateway:
         assert gateway.client.get("/health").status_code == 200
         ready = gateway.client.get("/ready")
-        assert (ready.status_code, ready.json()["error"]["code"]) == (503, "not_ready")
+        told = ready.json()
+        assert (ready.status_code, ready.headers["retry-after"], told["status"]) == (503, "1", "unhealthy")
+        # The shape of /health and of `sketchy health --json`, with since when and what to do.
+        assert told.keys() == gateway.client.get("/health").json().keys()
+        assert told["checks"]["database"]["said"] == "its connections are not all open yet"
+        assert told["checks"]["database"]["since"] <= told["timestamp"]
+        assert "docs/runbooks/gateway-down.md" in told["checks"]["database"]["action"]
         answered = gateway.service(BROADCAST, SMOKE)
         assert (answered.status_code, answered.json()["error"]["code"]) == (503, "database_unavailable")
         assert answered.headers["retry-after"] == "2"
@@ -158,7 +164,8 @@ def test_it_goes_on_after_a_restart_and_never_hangs(tmp_path: Path) -> None:
         delete(home)
 
 
-def test_it_is_ready_within_two_seconds_of_its_start(database_url: str) -> None:
+def test_a_started_process_becomes_ready_and_ends_well(database_url: str) -> None:
+    """How soon is a figure of the benchmark, which has the machine to itself."""
     port = processes.free_port()
     environment = {
         "DATABASE_URL": database_url,
@@ -167,40 +174,29 @@ def test_it_is_ready_within_two_seconds_of_its_start(database_url: str) -> None:
         "SUPABASE_JWT_SECRET": JWT_SECRET,
         "GATEWAY_PORT": str(port),
     }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sketchy_orchestration.cli.main", "gateway"],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        with httpx.Client(trust_env=False) as client:
 
-    def started_within() -> float:
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sketchy_orchestration.cli.main", "gateway"],
-            env={"PATH": "/usr/bin:/bin", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            with httpx.Client(trust_env=False) as client:
+            def ready() -> bool:
+                try:
+                    return client.get(f"http://127.0.0.1:{port}/ready").status_code == 200
+                except httpx.TransportError:
+                    return False
 
-                def ready() -> bool:
-                    try:
-                        return client.get(f"http://127.0.0.1:{port}/ready").status_code == 200
-                    except httpx.TransportError:
-                        return False
-
-                assert wait_until(ready, seconds=30)
-                took = time.monotonic() - began
-                answered = client.post(
-                    f"http://127.0.0.1:{port}/functions/v1/{BROADCAST}",
-                    content=json.dumps(SMOKE),
-                    headers={"authorization": f"Bearer {SERVICE_KEY}", "prefer": "respond-async"},
-                )
-                assert answered.status_code == 202
-        finally:
-            process.terminate()
-            out, _ = process.communicate(timeout=20)
-        assert process.returncode == 0, out
-        return took
-
-    # One quick start in six will do: other work on the machine is not the gateway's.
-    took = []
-    while len(took) < 6 and min(took, default=9.0) >= 2.0:
-        took.append(started_within())
-    assert min(took) < 2.0
+            assert wait_until(ready, seconds=60)
+            answered = client.post(
+                f"http://127.0.0.1:{port}/functions/v1/{BROADCAST}",
+                content=json.dumps(SMOKE),
+                headers={"authorization": f"Bearer {SERVICE_KEY}", "prefer": "respond-async"},
+            )
+            assert answered.status_code == 202
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, out

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sketchy_orchestration.cli.main import app
+from sketchy_orchestration.local import processes
 from sketchy_orchestration.monitoring import health
 from sketchy_orchestration.settings import Settings
 from tests.integration.monitoring.conftest import Facts
@@ -50,7 +51,9 @@ def test_a_database_without_our_schema_or_none_at_all(empty_database: str, datab
 def test_the_exit_code_tells(monkeypatch: pytest.MonkeyPatch, database_url: str, facts: Facts) -> None:
     from sketchy_orchestration.cli import joining
 
-    monkeypatch.setattr(joining, "settings", lambda: Settings(_env_file=None, database_url=database_url))
+    # Nobody listens where the gateway should be.
+    known = Settings(_env_file=None, database_url=database_url, gateway_port=processes.free_port())
+    monkeypatch.setattr(joining, "settings", lambda: known)
     run = CliRunner().invoke(app, ["health", "--json", "--no-gateway"])
     assert run.exit_code == 1
     assert json.loads(run.stdout)["checks"]["timer_shifts"]["healthy"] is False

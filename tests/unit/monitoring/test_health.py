@@ -81,6 +81,12 @@ def test_since_is_a_moment() -> None:
     }
 
 
+def test_what_has_no_moment_of_its_own_takes_that_of_its_alert() -> None:
+    check = judged(games_set_aside=2, alert_open_seconds__games_set_aside=300)["games"]
+    assert (check.status, check.for_seconds) == (Status.warning, 300)
+    assert judged(alert_open_seconds__games_set_aside=300)["games"].for_seconds is None
+
+
 def test_a_database_with_few_connections_left_is_a_warning() -> None:
     check = health.of_database(3, {("database_connections_used_ratio", ""): 0.9}, pooler="none")
     assert check.status is Status.warning
