@@ -1,0 +1,228 @@
+"""Faults in a running system: each alert fires once where it should, and ends when its fault does."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sketchy_orchestration.monitoring import housekeeping
+from tests.e2e.watched import Watched, watched_system
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.timeout(400)]
+
+_CANNOT_MOVE = """
+    create function public.slow_or_broken() returns trigger language plpgsql as $$
+    begin
+        if new.prompt = 'broken' and new.status is distinct from old.status then
+            raise exception 'not this one';
+        elsif new.prompt = 'slow' and new.status is distinct from old.status then
+            perform pg_sleep(3);
+        end if;
+        return new;
+    end $$;
+    create trigger slow_or_broken before update on public.games
+        for each row execute function public.slow_or_broken();
+"""
+_NO_DAYS_AHEAD = """
+    do $$ declare v_table regclass; begin
+        for v_table in select i.inhrelid::regclass from pg_inherits i join pg_class c on c.oid = i.inhrelid
+            where i.inhparent = 'orchestration.attempts'::regclass
+              and right(c.relname, 8) > to_char(now() at time zone 'UTC' + interval '1 day', 'YYYYMMDD')
+        loop execute 'drop table ' || v_table; end loop;
+    end $$
+"""
+_MINUTES_PASS = """
+    update orchestration.attempts set at = at - interval '6 minutes'
+    where at > now() - interval '6 minutes';
+    update orchestration.metric_minutes set minute = minute - interval '20 minutes'
+    where minute > now() - interval '20 minutes';
+"""
+
+
+def test_every_fault_is_told_once_and_its_end_too(home: Path) -> None:
+    with watched_system(home) as watched:
+        players_leave(watched)
+        pubnub_fails_and_throttles(watched)
+        publishing_comes_near_its_rate(watched)
+        the_key_is_wrong(watched)
+        all_shifts_hang(watched)
+        one_shift_dies(watched, home)
+        the_database_is_misused(watched)
+        games_and_events_break(watched)
+        a_sweep_takes_long(watched)
+        the_error_rate_was_high(watched)
+        nothing_was_told_that_is_not_written_down(watched)
+
+
+def players_leave(watched: Watched) -> None:
+    scene, after = watched.scene, watched.newest()
+    games = [scene.game(players=0).id for _ in range(3)]
+    # They had come before anybody looked; now their connections break.
+    scene.flag("triggers", enabled=False)
+    players = [(game, user) for game in games for user in scene.users(8)]
+    for game, user in players:
+        scene.join(game, user)
+    scene.flag("triggers", enabled=True)
+    for game, user in players:
+        scene.leave(game, user)
+    watched.fires(after, "presence_anomaly")
+    for _ in range(10):
+        scene.game(players=6)
+    watched.resolves(after, "presence_anomaly")
+
+
+def pubnub_fails_and_throttles(watched: Watched) -> None:
+    after = watched.newest()
+    watched.pubnub.faults.on("status", operations=["publish"], status=503, channels="game-*", share=0.5)
+    watched.pubnub.faults.on("rate-limited", operations=["publish"], channels="game-*", times=2)
+    for _ in range(8):
+        watched.scene.game(players=6)
+    watched.fires(after, "pubnub_failures", "pubnub_throttled")
+    watched.pubnub.faults.off()
+
+
+def publishing_comes_near_its_rate(watched: Watched) -> None:
+    after = watched.newest()
+    watched.scene.flag("publish_rate", value=1)
+    watched.fires(after, "pubnub_rate_limit_near")
+    watched.scene.flag("publish_rate", value=0)
+    watched.resolves(after, "pubnub_rate_limit_near")
+
+
+def the_key_is_wrong(watched: Watched) -> None:
+    after = watched.newest()
+    watched.pubnub.faults.on("wrong-key")
+    watched.scene.game(players=3)
+    watched.fires(after, "circuit_open", "canary_silent", "events_waiting")
+    watched.pubnub.faults.off()
+    watched.resolves(after, "circuit_open", "canary_silent", "events_waiting")
+
+
+def all_shifts_hang(watched: Watched) -> None:
+    after = watched.newest()
+    for kind in watched.shifts:
+        watched.send(kind, signal.SIGSTOP)
+    watched.scene.game("briefing", due_in=0.2, round_duration=300)
+    # With a shift gone and games overdue the dead man's switch is told nothing.
+    watched.fires(after, "games_overdue", "shifts_gone", "shift_missing", "events_waiting")
+    told = len(watched.alive.paths)
+    looks = watched.scene.one("select max(id) from orchestration.observations")
+    watched.until(
+        lambda: watched.scene.one("select max(id) from orchestration.observations") >= looks + 3, "no looks"
+    )
+    assert len(watched.alive.paths) == told
+    for kind in watched.shifts:
+        watched.send(kind, signal.SIGCONT)
+    watched.resolves(after, "games_overdue", "shifts_gone", "shift_missing", "events_waiting")
+    watched.until(lambda: len(watched.alive.paths) > told, "the dead man's switch is told nothing")
+
+
+def one_shift_dies(watched: Watched, home: Path) -> None:
+    after = watched.newest()
+    victim = watched.shifts["timer"].pop()
+    victim.kill()
+    victim.wait(10)
+    watched.fires(after, "shift_missing")
+    watched.shifts["timer"].append(watched.start(home, "shift", "timer"))
+    watched.resolves(after, "shift_missing")
+    assert "shifts_gone" not in {row[0] for row in watched.alerts(after)}
+
+
+def the_database_is_misused(watched: Watched) -> None:
+    after = watched.newest()
+    with ExitStack() as stack:
+        forgotten = stack.enter_context(psycopg.connect(watched.url))
+        forgotten.execute("select count(*) from public.games")
+        most = int(watched.scene.one("show max_connections"))
+        in_use = int(
+            watched.scene.one("select count(*) from pg_stat_activity where backend_type = 'client backend'")
+        )
+        for _ in range(int(0.85 * most) - in_use):
+            stack.enter_context(psycopg.connect(watched.url, autocommit=True))
+        watched.scene.do(_NO_DAYS_AHEAD)
+        watched.scene.flag("grace_period", enabled=False)
+        old = watched.settings.model_copy(
+            update={"keys_rotated": {"CRON_SECRET": datetime(2020, 1, 1, tzinfo=UTC).date()}}
+        )
+        housekeeping.key_ages(old)
+        watched.fires(
+            after, "old_transaction", "database_connections", "partitions_ahead", "switched_off", "key_age"
+        )
+        forgotten.rollback()
+    housekeeping.partitions(watched.settings)
+    watched.scene.flag("grace_period", enabled=True)
+    new = {"keys_rotated": {"CRON_SECRET": datetime.now(UTC).date()}}
+    housekeeping.key_ages(watched.settings.model_copy(update=new))
+    watched.resolves(
+        after, "old_transaction", "database_connections", "partitions_ahead", "switched_off", "key_age"
+    )
+
+
+def games_and_events_break(watched: Watched) -> None:
+    scene, after = watched.scene, watched.newest()
+    scene.do(_CANNOT_MOVE)
+    broken = scene.game("briefing", due_in=30, round_duration=300)
+    scene.do("update public.games set prompt = 'broken' where id = %s", broken.id)
+    scene.do("update public.games set phase_expires_at = clock_timestamp() where id = %s", broken.id)
+    refused = scene.game()
+    watched.pubnub.faults.on(
+        "status",
+        operations=["publish"],
+        status=400,
+        body='[0,"Invalid JSON","0"]',
+        channels=f"game-{refused.id}",
+    )
+    scene.join(refused.id, scene.users(1)[0])
+    unseen = scene.game()
+    scene.do(
+        "alter table orchestration.outbox add constraint refuses check (type <> 'player_joined') not valid"
+    )
+    scene.join(unseen.id, scene.users(1)[0])
+    scene.do("alter table orchestration.outbox drop constraint refuses")
+    watched.pubnub.faults.on("latency", operations=["publish"], delay=1.2, channels="canary-*")
+    rules = ("games_set_aside", "dead_letters", "trigger_failures", "canary_slow")
+    watched.fires(after, *rules)
+    watched.pubnub.faults.off()
+    scene.do("update public.games set prompt = 'mended' where id = %s", broken.id)
+    scene.do("update orchestration.set_aside set retry_at = clock_timestamp()")
+    scene.do("update orchestration.dead_letters set discarded_at = clock_timestamp()")
+    assert housekeeping.reconcile(watched.settings).made["repairs"] >= 1
+    watched.resolves(after, *rules)
+    assert scene.phase(broken.id) == "drawing"
+
+
+def a_sweep_takes_long(watched: Watched) -> None:
+    scene, after = watched.scene, watched.newest()
+    slow = scene.game("briefing", due_in=30, round_duration=300)
+    scene.do("update public.games set prompt = 'slow' where id = %s", slow.id)
+    scene.do("update public.games set phase_expires_at = clock_timestamp() where id = %s", slow.id)
+    watched.fires(after, "sweep_timeout")
+    watched.until(lambda: scene.phase(slow.id) == "drawing", "the slow game does not move")
+
+
+def the_error_rate_was_high(watched: Watched) -> None:
+    """Its minutes have ended by now, or soon will."""
+    watched.fires(0, "high_error_rate")
+    watched.scene.do(_MINUTES_PASS)
+    watched.resolves(0, "high_error_rate", "pubnub_failures", "pubnub_throttled")
+
+
+def nothing_was_told_that_is_not_written_down(watched: Watched) -> None:
+    for channel, received in watched.heard.items():
+
+        def same(channel: str = channel, titles: list[str] = received.titles) -> bool:
+            written = watched.scene.rows(
+                "select title from orchestration.alert_messages"
+                " where channel = %s and delivered_at is not null",
+                channel,
+            )
+            return Counter(title for (title,) in written) == Counter(titles)
+
+        watched.until(same, f"{channel} heard something else than was written down")
+        assert received.titles
