@@ -42,6 +42,7 @@ class Kind(StrEnum):
     escalated = "escalated"
     resolved = "resolved"
     test = "test"
+    rollout = "rollout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ create unique index alerts_open_idx on orchestration.alerts (rule, label) where 
 create table orchestration.alert_messages (
     id bigint generated always as identity primary key,
     alert_id bigint references orchestration.alerts on delete cascade,
-    kind text not null check (kind in ('firing', 'repeated', 'escalated', 'resolved', 'test')),
+    kind text not null check (kind in ('firing', 'repeated', 'escalated', 'resolved', 'test', 'rollout')),
     channel text not null,
     title text not null,
     body text not null,
