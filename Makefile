@@ -42,8 +42,9 @@ lint: $(STAMP) ## form, types, layers, Dagster definitions
 faults: $(STAMP) ## break things on purpose, each kill -9 twenty times
 	@SKETCHY_FAULT_ROUNDS=20 $(BIN)/python -m pytest -m fault tests/faults
 
-bench: $(STAMP) ## run the benchmarks and print their tables
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP) ## run the benchmarks, beside peers and a floor; FULL=1 for 45 minutes of it (needs npm)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m benchmarks $(if $(FULL),--full)
 
 clean: ## stop the local stack and remove what was made here, its data too
 	@test ! -x $(BIN)/sketchy || $(BIN)/sketchy down --quiet --delete-data || true
