@@ -30,6 +30,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "watchdog": ("watchdog", "watchdog", "Watch and alert without Dagster."),
     "probe": ("probe", "probe", "How long a message takes from here through PubNub and back."),
     "flags": ("flags", "app", "Switches, percentages and numbers that take effect within a second."),
+    "stop": ("stop", "stop", "Emergency stop: everything stands still within a second; and its lifting."),
+    "rollback": ("rollback", "app", "Switch a part off, or do what answers a known risk."),
     "play": ("play", "play", "Play games as the application does and check what is heard."),
     "pubnub": ("pubnub", "app", "The local PubNub."),
     "gateway": ("gateway", "app", "The HTTP functions."),

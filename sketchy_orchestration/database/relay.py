@@ -15,8 +15,13 @@ from sketchy_orchestration import crash_points
 from sketchy_orchestration.database.connect import Row
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.domain.circuit import Circuit, State
+from sketchy_orchestration.errors import SketchyError
 
 Session = AsyncConnection[Row]
+
+
+class StoppedError(SketchyError):
+    """The flag emergency_stop is on: nothing is numbered or sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +226,8 @@ async def sequence(
     events = [OutboxEvent(**row) for row in numbered]
     return Sequenced(events, len(ids), ids[-1], seen, fenced=any(count != len(events) for count in written))
 
+    if any([row.pop("stopped") for row in numbered]):
+        raise StoppedError("an emergency stop stands")
 
 async def waiting(
     session: Session, lanes: Collection[int], cursor: str | None, waiting_from: int | None

@@ -11,6 +11,8 @@ from sketchy_orchestration.domain.rate import TokenBucket, share
 LOOKED_WITHIN = 1.0
 """Seconds; a relay that could not look at the flags for longer sends nothing: it may have been told so."""
 
+STOP_FLAG = "emergency_stop"
+
 # Seconds of the rate that can be saved up for a burst.
 _BURST_SECONDS = 0.25
 
@@ -21,6 +23,7 @@ class Gate:
 
     Attributes:
         broadcasting: the flag pubnub_broadcasting.
+        stopped: the flag emergency_stop: nothing is sent, and what is in flight is broken off.
         circuit_closed: the keyset's circuit is closed.
         way_out: our own publishes get through, as far as is known.
         concurrency: publishes in flight or unacknowledged at most.
@@ -30,6 +33,7 @@ class Gate:
     """
 
     broadcasting: bool = False
+    stopped: bool = False
     circuit_closed: bool = False
     way_out: bool = True
     concurrency: int = 100
@@ -45,6 +49,7 @@ class Gate:
         now = time.monotonic()
         self.looked_at = now
         self.broadcasting = flags.get("pubnub_broadcasting", (False, None))[0]
+        self.stopped = flags.get(STOP_FLAG, (False, None))[0]
         self.concurrency = max(1, int(_number(flags, "fanout_concurrency") or self.concurrency))
         self.attempts = max(1, int(_number(flags, "publish_attempts") or self.attempts))
         self.sync_seconds = _number(flags, "timer_sync_seconds")
@@ -52,11 +57,16 @@ class Gate:
         if rate != self.bucket.rate:
             self.bucket.set(rate, max(1.0, (rate or 0) * _BURST_SECONDS), now)
 
+    def shut(self) -> None:
+        """Send nothing until the flags have been looked at again."""
+        self.looked_at = float("-inf")
+
     @property
     def open(self) -> bool:
         """Whether events may be sent at all."""
         return (
             self.broadcasting
+            and not self.stopped
             and self.circuit_closed
             and self.way_out
             and time.monotonic() - self.looked_at <= LOOKED_WITHIN

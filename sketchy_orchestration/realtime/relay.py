@@ -20,13 +20,14 @@ import structlog
 from sketchy_orchestration.database import relay as statements
 from sketchy_orchestration.database.connect import Role, connect_async
 from sketchy_orchestration.database.relay import Session
+from sketchy_orchestration.database.shifts import FRESH
 from sketchy_orchestration.domain.backoff import Backoff
 from sketchy_orchestration.domain.circuit import Evidence
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.pubnub.publisher import Publisher
 from sketchy_orchestration.realtime.acknowledging import Acknowledging
 from sketchy_orchestration.realtime.games import Games
-from sketchy_orchestration.realtime.gate import Gate
+from sketchy_orchestration.realtime.gate import STOP_FLAG, Gate
 from sketchy_orchestration.realtime.holding import Holding
 from sketchy_orchestration.realtime.lease import Lease, LeaseLostError, LeaseTimes, sever
 from sketchy_orchestration.realtime.loading import Loading
@@ -37,6 +38,9 @@ from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
 from sketchy_orchestration.realtime.time_syncs import TimeSyncs
 from sketchy_orchestration.realtime.watching import Watching
 from sketchy_orchestration.settings import Settings
+
+NOTE_WITHIN = 0.5
+"""Seconds that noting what an emergency stop broke off may take."""
 
 LEAVE_WITHIN = 2.0
 """Seconds that giving up all lanes in good order may take; then the lease is simply let go."""
@@ -169,6 +173,8 @@ class Relay:
             except LeaseLostError as error:
                 self.tally.leases_lost += 1
                 log.warning("lease lost", error=str(error))
+            except statements.StoppedError as error:
+                log.warning("stands still", reason=str(error))
             except (psycopg.Error, SketchyError, TimeoutError) as error:
                 self.tally.errors += 1
                 log.warning("relay lost its database", error=" ".join(str(error).split()))
@@ -193,6 +199,7 @@ class Relay:
                 )
             lease = await Lease.begin(sessions[0], self._times)
             await statements.enter_reader(sessions[1])
+            await self._heed_stop(sessions[1])
             tenure = Tenure(
                 lease, sessions[1], self._publisher, self.gate, self.tally, self._shift_id, limit=self._limit
             )
@@ -201,14 +208,27 @@ class Relay:
             for session in sessions:
                 await session.close()
 
+    async def _heed_stop(self, reader: Session) -> None:
+        """Under an emergency stop no lane is even taken. What the flags said before is forgotten."""
+        self.gate.shut()
+        world = await statements.look(reader, self._shift_id, fresh=FRESH)
+        if world.flags.get(STOP_FLAG, (False, None))[0]:
+            if self._beat is not None:
+                await self._beat(reader, self.numbers())
+            raise statements.StoppedError("an emergency stop stands")
+
     async def _work(self, tenure: Tenure, stop: asyncio.Event) -> None:
         self.tenure = tenure
         loops = [asyncio.ensure_future(loop) for loop in (*tenure.loops(), self._beats(tenure))]
         stopped = asyncio.create_task(stop.wait())
         try:
             done, _ = await asyncio.wait([*loops, stopped], return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopped}:
-                task.result()
+            try:
+                for task in done - {stopped}:
+                    task.result()
+            except statements.StoppedError:
+                await self._break_off(tenure)
+                raise
             await self._leave(tenure)
         finally:
             self.tenure = None
@@ -219,6 +239,18 @@ class Relay:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, stopped, return_exceptions=True)
+
+    async def _break_off(self, tenure: Tenure) -> None:
+        """The emergency stop: nothing more is sent, what is in flight is cancelled, all of it is noted."""
+        self.gate.stopped = True
+        tenure.sending.break_off("emergency_stop")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NOTE_WITHIN):
+                while tenure.sending.attempts or tenure.sending.outcomes:  # noqa: ASYNC110  # at most NOTE_WITHIN
+                    await asyncio.sleep(0.01)
+        # What was about to be numbered for lanes just taken has found the stop, too.
+        with suppress(statements.StoppedError):
+            await self._leave(tenure)
 
     async def _leave(self, tenure: Tenure) -> None:
         try:

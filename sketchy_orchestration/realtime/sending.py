@@ -344,6 +344,15 @@ class Sending:
             self._rested(game)
         self.pump()
 
+    def break_off(self, why: str) -> None:
+        """Cancel what is in flight; whether PubNub took it is unknown, and noted as such an attempt."""
+        for task, game in self._tasks.items():
+            if game.flying and game.tried and game.loaded and task.cancel():
+                event = game.loaded[0]
+                missing = (channel for channel in event.channels if channel not in game.accepted)
+                self.attempts += [Attempt(event, each, game.tried, "unknown", why, 0.0) for each in missing]
+        self.written.set()
+
     async def send_one(self) -> bool | None:
         """Send one event although the gate is closed, as a probe; None when nothing waits, else: accepted?"""
         while (game := self._next()) is not None:

@@ -131,6 +131,9 @@ def _asking(settings: Settings) -> Iterator[psycopg.Connection[Row]]:
 
 
 def _paused(connection: psycopg.Connection[Row], kind: ShiftKind) -> str | None:
+    stopped = supervision.switch(connection, "emergency_stop")
+    if stopped is not None and stopped.enabled:
+        return f"an emergency stop of {stopped.changed_by} stands ({stopped.reason})"
     # Relays go on sequencing while broadcasting is off; a sweeper would have nothing to do.
     if kind is not ShiftKind.timer:
         return None

@@ -103,6 +103,8 @@ class Watching:
         self._was_closed = closed
         self._follow_way_out()
         self._gate.looked(world.flags, len(self._lease.epochs), LANES)
+        if self._gate.stopped:
+            raise statements.StoppedError("an emergency stop stands")
         reports = [_report(other) for other in world.others]
         self._holding.relays = 1 + sum(other.way_out is not WayOut.fails for other in reports)
         if closed:

@@ -88,7 +88,7 @@ left join lateral (
 ) f on true
 
 -- name: number
--- Gives those events their places that have none, in lanes held in the given epochs.
+-- Gives those events their places that have none, in lanes held in the given epochs; under an emergency stop to none.
 with chosen as materialized (
     select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
     from unnest(%(ids)s::bigint[], %(occurred_ats)s::timestamptz[]) as f (id, occurred_at)
@@ -120,9 +120,11 @@ with chosen as materialized (
     select n.id, n.event_id, n.game_id, n.lane, n.seq, l.epoch, n.occurred_at
     from numbered n
     join orchestration.lanes l on l.lane = n.lane and l.epoch = (%(epoch_by_lane)s::bigint[])[n.lane + 1]
+    where not (select f.enabled from orchestration.flags f where f.name = 'emergency_stop')
     returning outbox_id
 )
 select (select count(*) from written) as written,
+       (select f.enabled from orchestration.flags f where f.name = 'emergency_stop') as stopped,
        n.id, n.event_id, n.game_id, n.lane, n.seq, n.sent_seq, n.type, n.user_id, n.data, n.channels, n.request_id,
        n.occurred_at
 from numbered n
@@ -223,7 +225,7 @@ from unnest(%(outbox_ids)s::bigint[], %(event_ids)s::uuid[], %(game_ids)s::uuid[
 select extract(epoch from clock_timestamp())::double precision as now,
        (select jsonb_object_agg(f.name, jsonb_build_array(f.enabled, f.value)) from orchestration.flags f
         where f.name in ('pubnub_broadcasting', 'fanout_concurrency', 'publish_rate', 'publish_attempts',
-                         'timer_sync_seconds')) as flags,
+                         'timer_sync_seconds', 'emergency_stop')) as flags,
        c.state, c.since, c.epoch, c.reason, c.probe_holder, c.probe_at,
        coalesce((select jsonb_agg(s.report) from orchestration.shifts s
                  where s.kind = 'fanout' and s.ended_at is null and s.relieved_by is null

@@ -1,0 +1,10 @@
+drop function orchestration.note_action(text, text, text, jsonb);
+drop function orchestration.lift_stop(text, text);
+drop function orchestration.expire_released();
+drop function orchestration.forget_released(integer);
+drop function orchestration.release_games(text, text);
+drop function orchestration.cancel_sweeps();
+drop function orchestration.still_committing(timestamptz);
+drop function orchestration.emergency_stop(text, text, boolean);
+drop table orchestration.emergency_stops;
+delete from orchestration.flags where name = 'emergency_stop';
