@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -122,12 +122,19 @@ def empty_database(postgres: RunningPostgres) -> Iterator[str]:
     postgres.drop_database(name)
 
 
-@pytest.fixture
-def database_url(postgres: RunningPostgres) -> Iterator[str]:
+@contextmanager
+def fresh_database(postgres: RunningPostgres) -> Iterator[str]:
     """URL of a fresh database with the application's tables and our migrations; dropped afterwards."""
     name = f"test_{uuid.uuid4().hex[:16]}"
     yield postgres.create_database(name, template=_template(postgres))
     postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_url(postgres: RunningPostgres) -> Iterator[str]:
+    """URL of a fresh database with the application's tables and our migrations; dropped afterwards."""
+    with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture

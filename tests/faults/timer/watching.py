@@ -40,8 +40,9 @@ class Watching:
             connection.execute("create table if not exists public.pulse (n integer)")
             connection.execute("delete from public.pulse")
             connection.execute("insert into public.pulse values (0)")
-            row = connection.execute("select coalesce(max(id), 0) from orchestration.transitions").fetchone()
-            self._last = row[0] if row else 0
+            seen = "select id from orchestration.transitions order by id desc limit %s"
+            self._forgotten.update(row[0] for row in connection.execute(seen, [2 * _OVERLAP]))
+            self._last = max(self._forgotten, default=0)
         self._threads = [
             threading.Thread(target=self._repeat, args=(one,), daemon=True)
             for one in (self._look, self._beat)

@@ -1,0 +1,147 @@
+"""A scene: a database, a PubNub, two shifts of each kind, load; and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from sketchy_orchestration.local import processes
+from tests.faults.books import audit
+from tests.faults.figures import Figures
+from tests.faults.invariants import Books, Breach, Expected, repeats
+from tests.faults.load import PER_PAIR, Load
+from tests.faults.timer.watching import Watching
+from tests.faults.workers import PubNub, Workers
+
+Connection = psycopg.Connection[Any]
+
+CONCURRENCY = 20
+RATE = 20.0
+
+_WAITING = """
+    select count(*) from orchestration.outbox o
+    where not exists (select from orchestration.outcomes c where c.outbox_id = o.id)
+"""
+_OVERDUE = "select count(*) from orchestration.live_games where deadline < clock_timestamp() and not paused"
+_SOON = """
+    select count(*) from orchestration.live_games
+    where deadline < clock_timestamp() + interval '10 s' and not paused
+"""
+
+
+class Scene:
+    """Everything one scenario needs; scenarios may follow each other in it, the books are one."""
+
+    def __init__(self, url: str, folder: Path, figures: Figures) -> None:
+        self.url = url
+        self.folder = folder
+        self.figures = figures
+        self.pubnub = PubNub(folder)
+        self.workers = Workers(url, self.pubnub.environment(), folder / "shifts.log")
+        self.connection: Connection = psycopg.connect(url, autocommit=True)
+        self.connection.execute(
+            "update orchestration.flags set value = %s where name = 'fanout_concurrency'", [CONCURRENCY]
+        )
+        self.expected = Expected()
+        self._before = (0, 0, 0)
+
+    def reconnect(self) -> None:
+        """A new connection of the test's own, after the server went away."""
+        self.connection.close()
+        self.connection = psycopg.connect(self.url, autocommit=True)
+
+    @contextmanager
+    def load(self, rate: float = RATE) -> Iterator[Load]:
+        """Load for the length of the block; everything dealt counts as expected."""
+        load = Load(self.url, rate=rate).start()
+        try:
+            assert processes.wait_until(lambda: load.dealt > 0, seconds=20), load.errors
+            yield load
+        finally:
+            dealt = load.stop()
+            self.expected = replace(
+                self.expected,
+                transitions=self.expected.transitions + dealt,
+                delivered=self.expected.delivered + dealt * PER_PAIR // 2,
+            )
+
+    @contextmanager
+    def watching(self) -> Iterator[Watching]:
+        """Somebody who watches how late phases end."""
+        with Watching(self.url) as watching:
+            yield watching
+
+    def allow(self, *, repeats: int = 0, **more: Any) -> None:
+        """What this scenario allows, beside what earlier ones did."""
+        self.expected = replace(self.expected, repeats=self.expected.repeats + repeats, **more)
+
+    def number(self, query: str) -> float:
+        row = self.connection.execute(query.encode()).fetchone()
+        assert row is not None
+        return float(row[0])
+
+    def outcomes(self) -> int:
+        """Events whose outcome is known."""
+        return int(self.number("select count(*) from orchestration.outcomes"))
+
+    def wait_for_more(self, count: int, seconds: float = 30.0) -> None:
+        """Until so many more events have an outcome."""
+        known = self.outcomes()
+        assert processes.wait_until(lambda: self.outcomes() >= known + count, seconds=seconds), (
+            f"{self.outcomes() - known} of {count} events in {seconds} s: {self.workers.said()}"
+        )
+
+    def settle(self, seconds: float = 40.0) -> None:
+        """Until every game that is due soon has moved and nothing waits."""
+
+        def quiet() -> bool:
+            return self.number(_SOON) == 0 and self.number(_WAITING) == 0
+
+        processes.wait_until(quiet, seconds=seconds, pause=0.05)
+
+    def judge(self, name: str, seconds: float = 40.0) -> Books:
+        """Wait until all is done, then check everything that ever happened here."""
+        began = time.monotonic()
+        self.settle(seconds)
+        books, breaches = self.audit()
+        delivered = sum(one.outcome == "delivered" for one in books.outcomes)
+        counts = (len(books.transitions), delivered, repeats(books))
+        for what, now, before in zip(
+            ("transitions", "delivered", "sent twice"), counts, self._before, strict=True
+        ):
+            self.figures.note(name, what, now - before)
+        self._before = counts
+        self.figures.note(name, "settled after", time.monotonic() - began, unit="s")
+        assert not breaches, "\n".join([*map(str, breaches), self.workers.said()])
+        return books
+
+    def audit(self) -> tuple[Books, list[Breach]]:
+        return audit(self.connection, self.pubnub.accepted(), self.expected)
+
+    def close(self) -> None:
+        self.workers.close()
+        self.pubnub.kill()
+        self.connection.close()
+
+
+@contextmanager
+def a_scene(
+    url: str, folder: Path, figures: Figures, *, timers: int = 2, relays: int = 2, **environment: str
+) -> Iterator[Scene]:
+    """A scene with shifts at work."""
+    scene = Scene(url, folder, figures)
+    try:
+        for _ in range(timers):
+            scene.workers.start("timer", **environment)
+        for _ in range(relays):
+            scene.workers.start("fanout", **environment)
+        scene.workers.wait_for(scene.connection)
+        yield scene
+    finally:
+        scene.close()

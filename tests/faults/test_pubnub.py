@@ -1,0 +1,124 @@
+"""PubNub fails in every way there is while games go on: nothing is lost, nothing given up, all in order."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sketchy_orchestration.local import processes
+from sketchy_orchestration.local.pubnub.faults import FaultKind
+from tests.faults.extent import ROUNDS, WHOLE
+from tests.faults.scene import CONCURRENCY, Scene, a_scene
+
+pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("pubnub faults")]
+
+OUTAGE_SECONDS = float(os.environ.get("SKETCHY_FAULT_OUTAGE", "3"))
+KEY_SECONDS = float(os.environ.get("SKETCHY_FAULT_WRONG_KEY", "3"))
+
+# Each once for a while, on a third of the publishes: what a bad day looks like.
+STORM = {
+    FaultKind.latency: {"delay": 0.05, "jitter": 0.3},
+    FaultKind.status: {"status": 503},
+    FaultKind.rate_limited: {"retry_after": 0.3},
+    FaultKind.reset_before: {},
+    FaultKind.reset_after: {},
+    FaultKind.hang: {"share": 0.03},
+    FaultKind.truncated: {},
+    FaultKind.garbage: {},
+    FaultKind.html: {"status": 502},
+    FaultKind.trickle: {"delay": 0.02, "share": 0.1},
+    FaultKind.duplicate: {},
+}
+OUTAGES: dict[str, dict[str, object]] = {
+    "status": {"status": 500},
+    "hang": {},
+    "rate-limited": {"retry_after": 0.5},
+    "reset-before": {},
+}
+# Those that PubNub processed although its answer did not arrive: each may be sent again.
+UNKNOWN = (FaultKind.reset_after, FaultKind.truncated, FaultKind.garbage, FaultKind.trickle)
+
+
+@pytest.fixture(scope="module")
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """As everywhere, but a publish may take two seconds at most, so that hanging is quickly over."""
+    folder = tmp_path_factory.mktemp("pubnub")
+    url, figures = request.getfixturevalue("shared_url"), request.getfixturevalue("figures")
+    with a_scene(url, folder, figures, PUBNUB_REQUEST_TIMEOUT="2") as made:
+        yield made
+
+
+def circuit(scene: Scene) -> tuple[str, str | None]:
+    row = scene.connection.execute("select state, reason from orchestration.circuit").fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def closed(scene: Scene) -> bool:
+    return circuit(scene)[0] == "closed"
+
+
+def storm(scene: Scene, kind: FaultKind) -> None:
+    scene.pubnub.fault(kind, **{"share": 0.3, **STORM[kind]})
+    scene.wait_for_more(60, seconds=60)
+    struck = scene.pubnub.struck()
+    scene.pubnub.control.fault_off()
+    assert struck > 0
+    # A relay that gave up waiting (2 s) does not know either; and what is struck while this was read.
+    scene.allow(repeats=(struck if kind in UNKNOWN else 0) + CONCURRENCY)
+    scene.figures.note(f"storm: {kind} on a share of all publishes", "struck", struck)
+
+
+@pytest.mark.timeout(100 + 30 * ROUNDS)
+@pytest.mark.parametrize(
+    "kinds", [[kind] for kind in STORM] if WHOLE else [list(STORM)], ids=list(STORM) if WHOLE else ["all"]
+)
+def test_storms(scene: Scene, kinds: list[FaultKind]) -> None:
+    with scene.load():
+        for _ in range(ROUNDS):
+            for kind in kinds:
+                storm(scene, kind)
+    scene.judge(f"storm: {', '.join(kinds)} on a share of all publishes", seconds=60)
+
+
+def outage(scene: Scene, name: str, seconds: float, kind: str, **settings: object) -> None:
+    """Everything fails so long; the games go on, all of it is heard afterwards."""
+    with scene.load():
+        scene.wait_for_more(60)
+        scene.pubnub.fault(kind, **settings)
+        assert processes.wait_until(lambda: circuit(scene)[0] != "closed", seconds=20), circuit(scene)
+        moved = scene.number("select count(*) from orchestration.transitions")
+        until = time.monotonic() + seconds
+        processes.wait_until(lambda: time.monotonic() >= until, seconds=seconds + 1, pause=0.1)
+        if kind == "wrong-key":
+            assert circuit(scene)[1] == "credentials" or circuit(scene)[0] == "half_open"
+        on = scene.number("select count(*) from orchestration.transitions") - moved
+        assert on > seconds * 10, "games must go on while PubNub fails"
+        scene.figures.note(name, "transitions meanwhile", on)
+        scene.pubnub.control.fault_off()
+        began = time.monotonic()
+        assert processes.wait_until(lambda: closed(scene), seconds=30), circuit(scene)
+        scene.figures.note(name, "circuit closed after", time.monotonic() - began, unit=" s")
+    scene.allow(repeats=CONCURRENCY, expired=True)
+    scene.judge(name, seconds=60 + seconds / 5)
+
+
+@pytest.mark.timeout(150 + OUTAGE_SECONDS * 1.5)
+@pytest.mark.parametrize("kind", OUTAGES if WHOLE else ["status"])
+def test_outage(scene: Scene, kind: str) -> None:
+    whole = OUTAGE_SECONDS if kind == "status" else min(OUTAGE_SECONDS, 30.0) / 2
+    outage(scene, f"outage: {kind} for {whole:g} s", whole, kind, **OUTAGES[kind])
+
+
+@pytest.mark.timeout(150 + KEY_SECONDS * 1.5)
+@pytest.mark.parametrize("kind", ["wrong-key", "403"] if WHOLE else ["wrong-key"])
+def test_wrong_key(scene: Scene, kind: str) -> None:
+    name = f"wrong key: {kind} for {KEY_SECONDS:g} s"
+    if kind == "403":
+        body = '{"message":"Forbidden","error":true,"service":"Access Manager","status":403}'
+        outage(scene, name, KEY_SECONDS, "status", status=403, body=body)
+    else:
+        outage(scene, name, KEY_SECONDS, "wrong-key")
