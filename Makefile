@@ -9,7 +9,7 @@ TESTS  ?= tests
 # Checking definitions must neither find an instance nor report home.
 CHECK_DAGSTER := env -u DAGSTER_HOME DAGSTER_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
 
-.PHONY: help up down test lint faults bench clean
+.PHONY: help up down test lint faults simulate bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,8 +39,11 @@ lint: $(STAMP) ## form, types, layers, Dagster definitions
 	@$(BIN)/python -m tests.check_tree
 	@$(CHECK_DAGSTER) $(BIN)/dagster definitions validate -m sketchy_orchestration.definitions --log-level warning
 
-faults: $(STAMP) ## break things on purpose, each kill -9 twenty times
-	@SKETCHY_FAULT_ROUNDS=20 $(BIN)/python -m pytest -m fault tests/faults
+faults: $(STAMP) ## break everything on purpose, many times, and report (FAULTS="--rounds 3 --outage 30": shorter)
+	@$(BIN)/python -m tests.faults $(FAULTS)
+
+simulate: $(STAMP) ## play a million games on virtual time, with faults (GAMES=..., SEED=...)
+	@$(BIN)/python -m tests.simulation --games $(or $(GAMES),1000000) --seed $(or $(SEED),1)
 
 bench: $(STAMP) ## run the benchmarks, beside peers and a floor; FULL=1 for 45 minutes of it (needs npm)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -106,9 +106,14 @@ class Evidence:
             return "refusals"
         return None
 
-    def others(self, game: str, now: float) -> tuple[int, int]:
-        """Attempts for games other than `game` within the window: how many failed, of how many."""
-        seen = [bad for at, tried, bad in self._recent if tried != game and now - at <= self._limits.window]
+    def others(self, game: str, now: float, since: float = float("-inf")) -> tuple[int, int]:
+        """Attempts for games other than `game` within the window: how many failed, of how many.
+
+        Args:
+            since: only those that ended after this moment: what went well before a storm proves nothing in it.
+        """
+        since = max(since, now - self._limits.window)
+        seen = [bad for at, tried, bad in self._recent if tried != game and at >= since]
         return sum(seen), len(seen)
 
     def forget(self) -> None:

@@ -132,16 +132,16 @@ ENOUGH_OTHERS = 8
 def attempts_needed(allowed: int, others_failed: int, others_tried: int) -> int | None:
     """How many failed attempts prove that the moment's failures are this event's own.
 
-    `others_failed` of `others_tried` attempts for other games have failed just now. At least `allowed`
-    attempts; more in a storm, so that mere bad luck kills less than one event in a million; None (never) when
-    at least half the others fail too or too few were tried: then it may be the keyset that fails, and that
-    costs no event an attempt.
+    `others_failed` of `others_tried` attempts for other games have failed since this event's first failure.
+    At least `allowed` attempts; more in a storm, or while few others were tried, so that mere bad luck kills
+    less than one event in a million; None (never) when at least half the others fail too or too few were
+    tried: then it may be the keyset that fails, and that costs no event an attempt.
     """
     if others_tried < ENOUGH_OTHERS or others_failed >= _STORM * others_tried:
         return None
-    if others_failed == 0:
-        return allowed
-    return max(allowed, math.ceil(math.log(_UNLUCKY) / math.log(others_failed / others_tried)))
+    # As if the next one failed: that none of eight did is no proof that nothing fails.
+    share = (others_failed + 1) / (others_tried + 1)
+    return max(allowed, math.ceil(math.log(_UNLUCKY) / math.log(share)))
 
 
 # ---------------------------------------------------------------------------------------------------------

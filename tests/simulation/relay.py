@@ -1,0 +1,329 @@
+"""The fan-out shift on virtual time: lanes by lease, places, publishes in order, outcomes, one circuit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+
+from sketchy_orchestration.domain import circuit, lanes, publishing
+from sketchy_orchestration.domain.backoff import Backoff
+from sketchy_orchestration.domain.circuit import Conclusion, State, WayOut
+from sketchy_orchestration.domain.publishing import Fault, Verdict
+from tests.faults.invariants import Accepted
+from tests.simulation.database import Database, FencedError, Session, UnavailableError, moment
+from tests.simulation.kernel import Host, Kernel, Process, Work
+from tests.simulation.service import ATTEMPT_LIMIT, Service
+
+PING = 0.25
+SILENCE = 1.0
+ATTEMPTS = 3
+_PROBE_LIMIT = timedelta(seconds=ATTEMPT_LIMIT + 2)
+_BACKOFF = Backoff()
+
+
+@dataclass(slots=True)
+class Defects:
+    """What a deliberately broken relay leaves out."""
+
+    forgets_lease: bool = False
+    acknowledges_first: bool = False
+    counts_in_outage: bool = False
+    sends_out_of_order: bool = False
+
+
+@dataclass(slots=True)
+class Queue:
+    """A game's events in order, with the last place sent; of one epoch of its lane."""
+
+    lane: int
+    epoch: int
+    sent: int
+    events: deque[tuple[str, int]] = field(default_factory=deque)
+    busy: bool = False
+
+
+class Relay:
+    """One shift.
+
+    Attributes:
+        exposed: events that were in flight, or not yet acknowledged, when their lane was lost.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        database: Database,
+        service: Service,
+        random: Random,
+        name: str,
+        defects: Defects | None = None,
+    ) -> None:
+        self.host = Host(name)
+        self._kernel, self._database, self._service, self._random = kernel, database, service, random
+        self._defects = defects or Defects()
+        self._session: Session | None = None
+        self._answered_at = -1e9
+        self.exposed = 0
+        self._held: dict[int, int] = {}
+        self._given_up: dict[int, float] = {}
+        self._queues: dict[str, Queue] = {}
+        self._found: dict[int, list[tuple[str, str, str | None]]] = {}
+        self._evidence = circuit.Evidence()
+        self._failing_since = kernel.now
+        self._closed_at = database.circuit.since
+        for work in (self._pinging(), self._judging(), self._acknowledging(), self._probing()):
+            kernel.spawn(self.host, work)
+        self._sequencer: Process = kernel.spawn(self.host, self._sequencing())
+        database.on_commit.append(self._told)
+
+    def _told(self) -> None:
+        if self.host.alive:
+            self._kernel.notify(self._sequencer)
+
+    # Lease and lanes ---------------------------------------------------------------------------------
+
+    def _pinging(self) -> Work:
+        while True:
+            sent_at = self._kernel.now
+            yield 0.0005
+            try:
+                if self._session is None:
+                    self._session = self._database.session()
+                self._database.ping(self._session)
+                self._answered_at = sent_at
+                self._share()
+            except UnavailableError:
+                self._lose_everything()
+            yield PING
+
+    def _share(self) -> None:
+        assert self._session is not None
+        now = self._kernel.now
+        live = max(1, len(self._live_reports()))
+        for lane in lanes.surplus(self._held, live):
+            self._lose(lane)
+            self._given_up[lane] = now
+            self._database.give_up(self._session, lane)
+        if self._evidence.way_out(now) is WayOut.fails and live > 1:
+            return
+        for lane in lanes.wanted(self._held, self._given_up, now):
+            epoch = self._database.take(self._session, lane)
+            if epoch is not None:
+                self._held[lane] = epoch
+                for event_id, seq in self._database.load(self._session, lane, epoch):
+                    self._enqueue(event_id, seq)
+        self._kernel.notify(self._sequencer)
+
+    def _lose(self, lane: int) -> None:
+        self.exposed += self.in_flight([lane])
+        self._held.pop(lane, None)
+        self._found.pop(lane, None)
+        for game in [game for game, queue in self._queues.items() if queue.lane == lane]:
+            queue = self._queues.pop(game)
+            if not self._defects.forgets_lease:
+                queue.events.clear()
+
+    def in_flight(self, lanes: Iterable[int]) -> int:
+        """Events of these lanes under way, or taken and not yet acknowledged: they may be sent twice."""
+        wanted = set(lanes)
+        flying = sum(queue.busy for queue in self._queues.values() if queue.lane in wanted)
+        return flying + sum(len(self._found.get(lane, ())) for lane in wanted)
+
+    def _lose_everything(self) -> None:
+        self._session = None
+        for lane in list(self._held):
+            self._lose(lane)
+
+    def _may_send(self, queue: Queue) -> bool:
+        if self._defects.forgets_lease:
+            return True
+        return self._is_held(queue) and self._kernel.now - self._answered_at <= SILENCE
+
+    def _is_held(self, queue: Queue) -> bool:
+        return self._held.get(queue.lane) == queue.epoch
+
+    # Places ------------------------------------------------------------------------------------------
+
+    def _sequencing(self) -> Work:
+        while True:
+            yield 0.001 + 0.002 * self._random.random()
+            for lane, epoch in list(self._held.items()):
+                if not self._database.unnumbered.get(lane):
+                    continue
+                try:
+                    assert self._session is not None
+                    for one in self._database.number(self._session, lane, epoch):
+                        self._enqueue(one.event_id, one.seq or 0)
+                except FencedError:
+                    self._lose(lane)
+                except UnavailableError:
+                    self._lose_everything()
+            yield 0.5
+
+    def _enqueue(self, event_id: str, seq: int) -> None:
+        game = self._database.outbox[event_id].game
+        queue = self._queues.get(game.game_id)
+        if queue is None:
+            queue = Queue(game.lane, self._held[game.lane], self._database.last_sent[game.game_id])
+            self._queues[game.game_id] = queue
+        queue.events.append((event_id, seq))
+        if not queue.busy or self._defects.sends_out_of_order:
+            queue.busy = True
+            self._kernel.spawn(self.host, self._sending(game.game_id, queue))
+
+    # Sending -----------------------------------------------------------------------------------------
+
+    def _sending(self, game_id: str, queue: Queue) -> Work:
+        while queue.events:
+            event_id, seq = queue.events[0]
+            if self._defects.sends_out_of_order:
+                queue.events.popleft()
+            yield from self._deliver(game_id, queue, event_id, seq)
+            if not self._defects.sends_out_of_order and queue.events and queue.events[0][0] == event_id:
+                queue.events.popleft()
+        queue.busy = False
+
+    def _deliver(self, game_id: str, queue: Queue, event_id: str, seq: int) -> Work:
+        row = self._database.outbox[event_id]
+        attempt, first_failed = 0, self._kernel.now
+        if self._defects.acknowledges_first:
+            self._note(queue, event_id, "delivered", "0")
+        while True:
+            if not self._may_send(queue):
+                if not self._is_held(queue):
+                    queue.events.clear()
+                    return
+                yield 0.05
+                continue
+            if self._database.circuit.state is not State.closed or not self._database.broadcasting:
+                yield 0.1
+                continue
+            if event_id in self._expired(queue):
+                self._note(queue, event_id, "expired", None)
+                return
+            channel = f"game-{game_id}"
+            message = Accepted(channel, event_id, row.type, game_id, seq, queue.sent, "", False)
+            answer: list[tuple[float, str | Verdict]] = []
+            up = 0.001 + 0.003 * self._random.random()
+            # Once on its way it arrives, whatever becomes of the relay.
+            self._kernel.call(up, lambda: answer.append(self._service.publish(message)))  # noqa: B023
+            yield up + 1e-6
+            took, said = answer[0]
+            yield took
+            now = self._kernel.now
+            if isinstance(said, str):
+                self._evidence.accepted(game_id, now)
+                queue.sent = seq
+                self._note(queue, event_id, "delivered", said)
+                return
+            self._evidence.failed(game_id, said, now)
+            attempt += 1
+            if attempt == 1:
+                first_failed = now
+            if said.fault is Fault.event and self._evidence.reason() is None:
+                self._note(queue, event_id, "dead", None)
+                return
+            needed = publishing.attempts_needed(ATTEMPTS, *self._evidence.others(game_id, now, first_failed))
+            if self._defects.counts_in_outage:
+                needed = ATTEMPTS
+            if said.fault is Fault.moment and needed is not None and attempt >= needed:
+                self._note(queue, event_id, "dead", None)
+                return
+            yield _BACKOFF.wait(attempt, self._random.random, said.retry_after)
+
+    def _expired(self, queue: Queue) -> list[str]:
+        now = self._kernel.now
+        rows = [self._database.outbox[event_id] for event_id, _ in list(queue.events)[:100]]
+        return publishing.expired(
+            [publishing.Waiting(row.event_id, row.type, "system", now - row.at) for row in rows]
+        )
+
+    def _note(self, queue: Queue, event_id: str, outcome: str, timetoken: str | None) -> None:
+        if self._is_held(queue) or self._defects.forgets_lease:
+            self._found.setdefault(queue.lane, []).append((event_id, outcome, timetoken))
+
+    def _acknowledging(self) -> Work:
+        while True:
+            for lane, found in list(self._found.items()):
+                epoch = self._held.get(lane)
+                try:
+                    if epoch is None or self._session is None:
+                        raise FencedError
+                    self._database.acknowledge(self._session, lane, epoch, found)
+                    self._found.pop(lane, None)
+                except FencedError:
+                    self._lose(lane)
+                except UnavailableError:
+                    self._lose_everything()
+                    break
+            yield 0.01
+
+    # The circuit -------------------------------------------------------------------------------------
+
+    def _live_reports(self) -> list[circuit.Report]:
+        now = self._kernel.now
+        return [report for at, report in self._database.reports.values() if now - at <= 2.0]
+
+    def _judging(self) -> Work:
+        fails = False
+        while True:
+            now = self._kernel.now
+            way_out = self._evidence.way_out(now)
+            if (way_out is WayOut.fails) != fails:
+                fails, self._failing_since = way_out is WayOut.fails, now
+            worked = self._evidence.worked_at
+            own = circuit.Report(
+                way_out, moment(self._failing_since), None if worked is None else moment(worked)
+            )
+            if self._database.up:
+                others = [
+                    report
+                    for name, (at, report) in self._database.reports.items()
+                    if name != self.host.name and now - at <= 2.0
+                ]
+                self._database.reports[self.host.name] = (now, own)
+                self._conclude(circuit.conclude(own, others, moment(now)))
+            yield 1.0
+
+    def _conclude(self, conclusion: Conclusion) -> None:
+        shared = self._database.circuit
+        if shared.state is State.closed and shared.since != self._closed_at:
+            # Somebody has closed it: what was seen before is over.
+            self._closed_at = shared.since
+            self._evidence.forget()
+        elif conclusion is Conclusion.open:
+            self._change(
+                circuit.opened(shared, self._evidence.reason() or "unknown", moment(self._kernel.now))
+            )
+        elif conclusion is Conclusion.give_up_lanes and self._session is not None:
+            for lane in list(self._held):
+                self._lose(lane)
+                self._given_up[lane] = self._kernel.now
+                self._database.give_up(self._session, lane)
+            self._evidence.forget()
+
+    def _change(self, changed: circuit.Circuit | None) -> bool:
+        if changed is None or not self._database.up or changed.epoch < self._database.circuit.epoch:
+            return False
+        self._database.circuit = changed
+        return True
+
+    def _probing(self) -> Work:
+        name = self.host.name
+        while True:
+            yield 0.2 + 0.1 * self._random.random()
+            shared = self._database.circuit
+            if shared.state is State.closed or not self._database.up:
+                continue
+            if not self._change(circuit.probing(shared, name, moment(self._kernel.now), _PROBE_LIMIT)):
+                continue
+            took, said = self._service.probe()
+            yield took
+            shared = self._database.circuit
+            if isinstance(said, Verdict):
+                self._change(circuit.probe_failed(shared, name, said.reason))
+            else:
+                self._change(circuit.probe_accepted(shared, name, moment(self._kernel.now)))
