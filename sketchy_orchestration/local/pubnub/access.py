@@ -29,8 +29,14 @@ class Access:
 
     def __init__(self, config: StandInConfig) -> None:
         self._config = config
+        self._secrets: tuple[str, ...] = (config.secret_key,) if config.secret_key is not None else ()
         self._revoked: dict[str, int] = {}
         self._read: dict[str, tokens.Token] = {}
+
+    def accept(self, *secret_keys: str) -> None:
+        """From now on these secret keys are valid and no other, nor what was granted with another."""
+        self._secrets = secret_keys
+        self._read.clear()
 
     def check(self, call: Call, channels: list[str], permission: int) -> None:
         """Let the call pass if its signature or token allows it on every channel; permission 0 needs neither.
@@ -38,15 +44,14 @@ class Access:
         Raises:
             RefusalError: a wrong signature, always; a missing permission, when access is enforced.
         """
-        config = self._config
-        if config.secret_key is None:
+        if not self._secrets:
             return
-        if self._signed(call, config.secret_key) or not config.enforce_access or not permission:
+        if self._signed_with(call) or not self._config.enforce_access or not permission:
             return
         given = call.value("auth")
         if given is None:
             raise forbidden(channels)
-        token = self._token(config.secret_key, given)
+        token = self._token(given)
         if token.user_id is not None and token.user_id != call.value("uuid"):
             raise forbidden(channels)
         denied = [name for name in channels if not token.allows(name, permission)]
@@ -55,20 +60,26 @@ class Access:
 
     def check_signed(self, call: Call) -> None:
         """For what no token allows: only a signature with the secret key will do, when access is enforced."""
-        secret = self._config.secret_key
-        if secret is not None and not self._signed(call, secret) and self._config.enforce_access:
+        if self._secrets and not self._signed_with(call) and self._config.enforce_access:
             raise forbidden([])
 
-    def _signed(self, call: Call, secret: str) -> bool:
+    def _signed_with(self, call: Call) -> str | None:
         config = self._config
-        return signatures.is_signed(
-            call, publish_key=config.publish_key, subscribe_key=config.subscribe_key, secret_key=secret
+        return signatures.signed_with(
+            call,
+            publish_key=config.publish_key,
+            subscribe_key=config.subscribe_key,
+            secret_keys=self._secrets,
         )
 
-    def _token(self, secret: str, given: str) -> tokens.Token:
+    def _issued(self, given: str) -> tokens.Token | None:
+        """The token, if one of the secret keys issued it."""
+        return next((token for secret in self._secrets if (token := tokens.read(secret, given))), None)
+
+    def _token(self, given: str) -> tokens.Token:
         token = self._read.get(given)
         if token is None:
-            token = tokens.read(secret, given)
+            token = self._issued(given)
             if token is None:
                 raise token_refused("Invalid token signature")
             if len(self._read) >= _CACHED_TOKENS:
@@ -126,9 +137,9 @@ class Access:
 
     def revoke(self, call: Call) -> Answer:
         """`DELETE /v3/pam/{subscribe key}/grant/{token}`"""
-        secret = self._needs_secret(call)
+        self._needs_secret(call)
         given = call.part(5)
-        token = tokens.read(secret, given)
+        token = self._issued(given)
         if token is None:
             raise grant_error("revoke", "Invalid token", "Token is not valid.", "token", "path")
         now = time.time()
@@ -141,10 +152,10 @@ class Access:
     def _needs_secret(self, call: Call) -> str:
         if call.part(3) != self._config.subscribe_key:
             raise invalid_subscribe_key()
-        secret = self._config.secret_key
-        if secret is None:
+        if not self._secrets:
             raise service_error(403, "Access Manager is not enabled for this keyset", "Access Manager")
-        if not self._signed(call, secret):
+        secret = self._signed_with(call)
+        if secret is None:
             raise service_error(403, "Signature does not match", "Access Manager")
         return secret
 

@@ -113,6 +113,10 @@ class LocalPubNub:
         counts: dict[str, Any] = self._call(lambda stand_in: stand_in.service.stats())
         return counts
 
+    def accept_secret_keys(self, *secret_keys: str) -> None:
+        """From now on these secret keys are valid and no other, as when one is made or revoked at PubNub."""
+        self._call(lambda stand_in: stand_in.service.access.accept(*secret_keys))
+
     def _call(self, do: Callable[[StandIn], Result]) -> Result:
         stand_in, loop = self._stand_in, self._loop
         if stand_in is None or loop is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, unquote
 
 from sketchy_orchestration.local.pubnub.answers import service_error
@@ -37,24 +37,32 @@ def _texts_v2(call: Call, publish_key: str) -> Iterator[bytes]:
         yield f"GET\n{publish_key}\n{call.path}\n{query}\n".encode()
 
 
-def is_signed(call: Call, *, publish_key: str, subscribe_key: str, secret_key: str) -> bool:
-    """Whether the request carries a valid signature; False when it carries none.
+def signed_with(
+    call: Call, *, publish_key: str, subscribe_key: str, secret_keys: Iterable[str]
+) -> str | None:
+    """Which of the secret keys the request is signed with; None when it carries no signature.
 
     Raises:
         RefusalError: the signature is wrong (403) or its timestamp is too far off (400).
     """
     given = call.value("signature")
     if given is None:
-        return False
+        return None
     timestamp = call.number("timestamp", 0) or 0
     if abs(time.time() - timestamp) > TIMESTAMP_WINDOW_SECONDS:
         raise service_error(400, "Invalid Timestamp", "Access Manager")
     if given.startswith("v2."):
-        wanted = ["v2." + _sign(secret_key, text).rstrip("=") for text in _texts_v2(call, publish_key)]
+        texts = list(_texts_v2(call, publish_key))
     else:
-        text = f"{subscribe_key}\n{publish_key}\n{call.path}\n{_canonical_query(call)}"
-        wanted = [_sign(secret_key, text.encode())]
-    matches = [hmac.compare_digest(given.encode("utf-8", "replace"), want.encode()) for want in wanted]
-    if not any(matches):
+        texts = [f"{subscribe_key}\n{publish_key}\n{call.path}\n{_canonical_query(call)}".encode()]
+    found = None
+    for secret in secret_keys:
+        for text in texts:
+            wanted = _sign(secret, text)
+            if given.startswith("v2."):
+                wanted = "v2." + wanted.rstrip("=")
+            if hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
+                found = secret
+    if found is None:
         raise service_error(403, "Signature does not match", "Access Manager")
-    return True
+    return found

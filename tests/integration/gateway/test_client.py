@@ -4,48 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
-import httpx
 import pytest
 
 from sketchy_orchestration.local import processes
 from sketchy_orchestration.local.processes import wait_until
 from sketchy_orchestration.local.pubnub import LocalPubNub, StandInConfig
-from tests.integration.gateway.reference_client import CLIENT, ReferenceClient
+from tests.integration.gateway.reference_client import CLIENT, Played
 from tests.integration.gateway.serving import EVENTS, Serving, World, serving, settings_for
-
-
-class Played:
-    """A game with sequenced events that nobody has published yet."""
-
-    def __init__(self, world: World, gateway: Serving, pubnub: LocalPubNub, *states: str) -> None:
-        world.enrol_all()
-        self.gateway = gateway
-        self.pubnub = pubnub
-        self.players = [world.user() for _ in range(4)]
-        self.game = world.game(*self.players, status="briefing", seconds_left=20)
-        world.conn.execute("select public.transition_game_status(%s, 'drawing')", [self.game])
-        world.sequence(self.game, *states)
-        told = gateway.player(self.players[0], EVENTS, {"gameId": self.game}).json()["events"]
-        self.messages = {each["event"]["seq"]: each["event"] for each in told}
-
-    def client(self, after: int | None = 0, **waits: int) -> ReferenceClient:
-        return ReferenceClient(self.gateway, self.pubnub, self.game, self.players[0], after=after, **waits)
-
-    def sequence_again(self, world: World, *states: str) -> list[dict[str, Any]]:
-        """More of its events get their seq; the messages of all of them."""
-        for table in ("sequenced", "outcomes"):
-            world.conn.execute(f"delete from orchestration.{table} where game_id = %s", [self.game])  # type: ignore[arg-type]
-        world.sequence(self.game, *states)
-        told = self.gateway.player(self.players[0], EVENTS, {"gameId": self.game}).json()["events"]
-        return [each["event"] for each in told]
-
-    def publish(self, message: dict[str, Any]) -> None:
-        """As the relay does; unsigned, which the stand-in takes here."""
-        pubnub = self.pubnub
-        url = f"{pubnub.url}/publish/{pubnub.publish_key}/{pubnub.subscribe_key}/0/game-{self.game}/0"
-        assert httpx.post(url, json=message, trust_env=False).status_code == 200
 
 
 @pytest.fixture

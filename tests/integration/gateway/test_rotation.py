@@ -27,7 +27,7 @@ from tests.integration.gateway.serving import (
 )
 
 PAGE = Path(__file__).parents[3] / "docs" / "rotate-secrets.md"
-_BLOCK = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SQL_BLOCK = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 Call = Callable[[Serving], int]
 
@@ -106,7 +106,7 @@ def test_a_database_login(database_url: str, connection: psycopg.Connection, wor
     def fitted(text: str) -> str:
         return re.sub(r"gateway_([ab])\b", rf"gateway_{mark}_\1", text).replace("'NEW'", f"'{password}'")
 
-    create, used, drop = (fitted(text) for text in _BLOCK.findall(PAGE.read_text(encoding="utf-8")))
+    create, used, drop = (fitted(text) for text in SQL_BLOCK.findall(PAGE.read_text(encoding="utf-8")))
     connection.execute(create.replace("_b", "_a"))  # type: ignore[arg-type]  # the page's own text
 
     def url_of(which: str) -> str:

@@ -24,6 +24,19 @@ STEPS = [
     "access_manager",
 ]
 
+BROWSER_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+]
+
 
 def _skip(reason: str) -> None:
     print(f"skipped: {reason}")  # noqa: T201 - a missing tool must be seen, not only counted

@@ -22,17 +22,6 @@ from tests.integration.standin import javascript
 from tests.integration.standin.python_sdk import configured
 
 _LIMIT_SECONDS = 90
-_CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 
 
 @pytest.fixture(params=[True, False], ids=["event-engine", "no-event-engine"])
@@ -141,7 +130,7 @@ def test_a_page_in_chromium(options: dict[str, Any], tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{pages.server_port}/"
         with log.open("wb") as output:
             browser = subprocess.Popen(
-                [chromium, *_CHROMIUM_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", url],
+                [chromium, *javascript.BROWSER_FLAGS, f"--user-data-dir={profile}", url],
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
