@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, LiteralString
@@ -71,6 +73,10 @@ KEEPALIVES: dict[str, str] = {
 _ENTER: LiteralString = """
     select pg_backend_pid(), current_user::text,
            set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)
+"""
+_ENTER_TRANSACTION: LiteralString = """
+    select set_config('role', coalesce(%s, current_user::text), true),
+           set_config('statement_timeout', %s, true)
 """
 _BECOME: LiteralString = "select set_config('role', %s, false)"
 
@@ -263,6 +269,31 @@ def connect(
         statement_timeout=statement_timeout,
         lock_timeout=lock_timeout,
     )
+
+
+@contextmanager
+def look(
+    settings: Settings, role: Role, *, application_name: str, statement_timeout: float = 30.0
+) -> Iterator[psycopg.Connection[Row]]:
+    """One transaction as `role`, undone at its end: to look, also through a pooler in transaction mode.
+
+    Raises:
+        SketchyError: as `connect`, but for SessionsNeededError.
+    """
+    at = Address.of_role(settings, role)
+    try:
+        connection = psycopg.connect(
+            at.conninfo(application_name, role_at_start=False), prepare_threshold=None
+        )
+    except psycopg.Error as error:
+        raise explained(error, at) from None
+    with closing(connection):
+        try:
+            # A pooler may know another role than its server's, so it is taken within the transaction.
+            connection.execute(_ENTER_TRANSACTION, [at.role, _milliseconds(statement_timeout)])
+        except psycopg.Error as error:
+            raise explained(error, at) from None
+        yield connection
 
 
 async def connect_async(

@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from sketchy_orchestration.database import monitoring
-from sketchy_orchestration.database.connect import Role, Row, connect
+from sketchy_orchestration.database.connect import Role, Row, look
 from sketchy_orchestration.database.monitoring import MetricSum, Signals
 from sketchy_orchestration.domain.burn import Pace
 from sketchy_orchestration.domain.health import Check, of_failed_database
@@ -58,6 +58,7 @@ class Snapshot:
     totals: tuple[MetricSum, ...] = ()
     mean_sweep_ms: float = 0.0
     round_trip_ms: float = 0.0
+    read_ms: float | None = None
     said: str = ""
     away_seconds: float | None = None
 
@@ -154,11 +155,12 @@ class Watch:
         found = self.snapshot()
         if not found.up:
             return [of_failed_database(found.said, found.away_seconds)]
-        return checks_of(found.round_trip_ms, found.signals, pooler=pooler)
+        return checks_of(found.round_trip_ms, found.signals, pooler=pooler, read_ms=found.read_ms)
 
     def _read(self) -> Snapshot:
         try:
-            with connect(
+            # The gateway may sit behind a pooler in transaction mode.
+            with look(
                 self._settings, self._role, application_name="sketchy metrics", statement_timeout=10.0
             ) as connection:
                 found = read(connection, self._with_levels(connection))
@@ -182,8 +184,10 @@ def read(connection: psycopg.Connection[Row], more: Signals | None = None) -> Sn
     began = time.perf_counter()
     mean = monitoring.mean_sweep_ms(connection)
     round_trip = (time.perf_counter() - began) * 1000
+    began = time.perf_counter()
     signals = {**monitoring.signals(connection), **(more or {})}
-    return Snapshot(True, signals, tuple(monitoring.totals(connection)), mean, round_trip)
+    read_ms = (time.perf_counter() - began) * 1000
+    return Snapshot(True, signals, tuple(monitoring.totals(connection)), mean, round_trip, read_ms)
 
 
 def level_signals(connection: psycopg.Connection[Row], settings: Settings) -> Signals:

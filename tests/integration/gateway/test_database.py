@@ -87,6 +87,10 @@ def test_it_works_behind_a_pooler(
             ]
 
         assert set(map(tuple, pool.map(play, range(40)))) == {(200, 200, 202)}
+        # What it tells of the whole system is read through the same pooler.
+        assert "\nsketchy_up 1.0\n" in gateway.client.get("/metrics").text
+        database = gateway.client.get("/health").json()["checks"]["database"]
+        assert (database["healthy"], database["pooler"]) == (True, "transaction mode")
 
 
 def test_nothing_of_a_request_stays_in_a_pooled_session(
