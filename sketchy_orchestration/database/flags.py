@@ -111,6 +111,73 @@ def set_flag(
     return changed
 
 
+def add_flag(
+    connection: Connection[Row],
+    name: str,
+    kind: str,
+    *,
+    value: Decimal | float | None,
+    description: str,
+    by: str,
+    reason: str,
+    enabled: bool = True,
+) -> Flag:
+    """Add a flag of an operator's own: a switch (without a value), a percentage or a number.
+
+    Raises:
+        FlagError: the name is taken or wrong, the kind is none, the value is not one of the kind's.
+    """
+    values = {
+        "name": name,
+        "kind": kind,
+        "enabled": enabled,
+        "value": value,
+        "description": description,
+        "by": by,
+        "reason": reason,
+    }
+    try:
+        connection.execute(query("flags.add"), values)
+    except psycopg.errors.UniqueViolation:
+        raise FlagError(f"there is a flag {name} already", hint="sketchy flags set changes it") from None
+    except psycopg.errors.CheckViolation:
+        raise FlagError(
+            f"a flag {name!r} of kind {kind} and value {value} cannot be",
+            hint="a name is a-z, 0-9 and _; a switch has no value, a percentage 0 to 100, a number any",
+        ) from None
+    except psycopg.errors.InvalidParameterValue as error:
+        raise FlagError(f"{error.diag.message_primary}") from None
+    return flag(connection, name)
+
+
+def remove_flag(connection: Connection[Row], name: str, *, by: str, reason: str) -> None:
+    """Take a flag away that an operator added; its history stays.
+
+    Raises:
+        FlagError: there is none, it came with the system, or it is being rolled out.
+    """
+    try:
+        connection.execute(query("flags.remove"), {"name": name, "by": by, "reason": reason})
+    except (
+        psycopg.errors.NoDataFound,
+        psycopg.errors.ObjectInUse,
+        psycopg.errors.InvalidParameterValue,
+    ) as error:
+        raise FlagError(f"{error.diag.message_primary}", hint=error.diag.message_hint) from None
+
+
+def asked(connection: Connection[Row], name: str, subject: str) -> tuple[bool, int]:
+    """Whether the subject is within the flag, and its bucket (0 to 9,999).
+
+    Raises:
+        FlagError: there is no such flag.
+    """
+    flag(connection, name)
+    row = connection.execute(query("flags.asked"), {"name": name, "subject": subject}).fetchone()
+    assert row is not None, "a select without from answers one row"  # noqa: S101
+    return bool(row[0]), int(row[1])
+
+
 def apply_environment(
     connection: Connection[Row], settings: Settings, *, enrolment: float | None = None
 ) -> None:

@@ -265,8 +265,8 @@ def window(connection: Connection[Row], since: datetime, until: datetime) -> Sum
 
 def ended_games(connection: Connection[Row], since: datetime, until: datetime) -> list[EndedGame]:
     """Games of ours and of the control group that ended in [since, until)."""
-    with connection.cursor(row_factory=class_row(EndedGame)) as cursor:
-        return cursor.execute(query("rollout.ended_games"), {"since": since, "until": until}).fetchall()
+    rows = connection.execute(query("rollout.ended_games"), {"since": since, "until": until})
+    return [EndedGame(*row) for row in rows]
 
 
 def critical_alerts(connection: Connection[Row]) -> tuple[int, str]:

@@ -7,7 +7,6 @@ from datetime import datetime
 
 import structlog
 from psycopg import Connection
-from pydantic import ValidationError
 
 from sketchy_orchestration.database import monitoring
 from sketchy_orchestration.database import rollout as table
@@ -29,22 +28,6 @@ class Done:
 
     rollout: Rollout
     said: str
-
-
-def plan_of(values: dict[str, object] | None) -> Plan:
-    """A plan from what a file or a form holds; the default one for None.
-
-    Raises:
-        RolloutError: naming each thing that is wrong.
-    """
-    try:
-        return Plan.model_validate(values or {})
-    except ValidationError as error:
-        found = [
-            f"{'.'.join(map(str, each['loc'])) or 'plan'}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors(include_url=False, include_input=False)
-        ]
-        raise RolloutError(f"the plan is wrong: {'; '.join(found)}", hint="sketchy rollout plan") from None
 
 
 def newest(connection: Connection[Row], flag: str) -> Rollout:

@@ -43,7 +43,7 @@ $$;
 -- Games that ended in [p_since, p_until) after they had begun, the newest p_limit of each handler: ours, and those of the
 -- legacy handler as the control group. overrun_ms: the furthest a phase went beyond its deadline. Games that went from one
 -- hand to the other belong to neither.
-create function orchestration.ended_games(p_since timestamptz, p_until timestamptz, p_limit integer default 5000)
+create function orchestration.ended_games(p_since timestamptz, p_until timestamptz, p_limit integer default 2000)
     returns table (handler text, game_id uuid, ended_at timestamptz, completed boolean, overrun_ms double precision)
     language plpgsql stable security definer set search_path = ''
 as $$

@@ -14,7 +14,7 @@ from sketchy_orchestration.domain.rollout import Rollout, State
 from sketchy_orchestration.domain.rollout_plan import Plan
 from sketchy_orchestration.settings import Settings
 
-TICK = timedelta(minutes=15)
+TICK = timedelta(hours=1)
 
 # Whole minutes of play as the roll-up leaves them: (metric, label, count, value in ms).
 _MINUTE = """
@@ -37,7 +37,8 @@ _MINUTE = """
 _GAMES = """
     with made as (
         select gen_random_uuid() as id, g as number,
-               %(since)s::timestamptz + (%(until)s::timestamptz - %(since)s) * ((g - 0.5) / %(count)s) as ended
+               %(since)s::timestamptz
+                   + (%(until)s::timestamptz - %(since)s) * ((g - 0.5) / %(count)s) as ended
         from generate_series(1, %(count)s) g
     ), enrolled as (
         insert into orchestration.enrolments (game_id, handler, percentage, decided_at)
@@ -67,7 +68,7 @@ class Play:
         complete: share of our games that are completed; the control group's is 0.9.
     """
 
-    games: int = 1200
+    games: int = 600
     errors: float = 0.001
     late: float = 0.004
     complete: float = 0.9
