@@ -55,9 +55,11 @@ def test_every_fault_is_told_once_and_its_end_too(home: Path) -> None:
         one_shift_dies(watched, home)
         the_database_is_misused(watched)
         games_and_events_break(watched)
+        a_channel_is_away(watched)
         a_sweep_takes_long(watched)
         the_error_rate_was_high(watched)
         nothing_was_told_that_is_not_written_down(watched)
+        print(sorted({row[0] for row in watched.alerts(0)}))  # noqa: T201  figures of the report
 
 
 def players_leave(watched: Watched) -> None:
@@ -195,6 +197,19 @@ def games_and_events_break(watched: Watched) -> None:
     assert housekeeping.reconcile(watched.settings).made["repairs"] >= 1
     watched.resolves(after, *rules)
     assert scene.phase(broken.id) == "drawing"
+
+
+def a_channel_is_away(watched: Watched) -> None:
+    """Slack is told later, what it missed included; meanwhile the others hear that it is away."""
+    after, slack = watched.newest(), watched.heard["slack"]
+    slack.failing = True
+    watched.scene.flag("grace_period", enabled=False)
+    watched.fires(after, "switched_off", "alert_channel_failing")
+    away = "messages could not be delivered through slack"
+    watched.until(lambda: any(away in title for title in watched.heard["email"].titles), "nobody hears of it")
+    slack.failing = False
+    watched.scene.flag("grace_period", enabled=True)
+    watched.resolves(after, "switched_off", "alert_channel_failing")
 
 
 def a_sweep_takes_long(watched: Watched) -> None:

@@ -20,6 +20,7 @@ from sketchy_orchestration.local.postgres import EmbeddedPostgres
 from sketchy_orchestration.local.processes import Process
 from sketchy_orchestration.local.pubnub import LocalPubNub
 from sketchy_orchestration.local.stack_database import prepare
+from sketchy_orchestration.monitoring.rules import BY_NAME
 from sketchy_orchestration.settings import Settings
 from tests.e2e.stack_runner import ROOT, clean_environment
 from tests.integration.monitoring.receivers import Received, mail_server, webhook
@@ -100,10 +101,10 @@ class Watched:
         return int(self.scene.one("select coalesce(max(id), 0) from orchestration.alerts"))
 
     def alerts(self, after: int) -> list[tuple[Any, ...]]:
-        """(rule, label, state, how often it fired) of alerts above that id that fired."""
+        """(rule, label, state, what was told where) of alerts above that id that fired."""
         return self.scene.rows(
             "select a.rule, a.label, a.state,"
-            " count(m.*) filter (where m.kind = 'firing' and m.channel = 'slack')"
+            " array_agg(m.kind || ' ' || m.channel order by m.kind, m.channel)"
             " from orchestration.alerts a left join orchestration.alert_messages m on m.alert_id = a.id"
             " where a.id > %s and a.fired_at is not null group by a.id order by a.id",
             after,
@@ -114,15 +115,18 @@ class Watched:
         self.until(lambda: set(rules) <= {row[0] for row in self.alerts(after)}, f"not fired of {rules}")
 
     def resolves(self, after: int, *rules: str) -> None:
-        """Each of these is over, and had fired once."""
+        """Each of these is over, had fired once, and both were told once on each of its channels."""
 
         def over() -> bool:
             return all(row[2] == "resolved" for row in self.alerts(after) if row[0] in rules)
 
         self.until(over, f"not resolved of {rules}")
-        told = Counter((rule, label) for rule, label, _, _ in self.alerts(after) if rule in rules)
-        assert set(told.values()) == {1}, told
-        assert {row[3] for row in self.alerts(after) if row[0] in rules} == {1}
+        ended = [row for row in self.alerts(after) if row[0] in rules]
+        assert set(Counter((rule, label) for rule, label, _, _ in ended).values()) == {1}, ended
+        for rule, label, _, told in ended:
+            wanted = [channel for channel in BY_NAME[rule].channels if channel != label]
+            expected = sorted(f"{kind} {channel}" for kind in ("firing", "resolved") for channel in wanted)
+            assert told == expected, rule
 
     def send(self, kind: str, number: signal.Signals) -> None:
         for process in self.shifts[kind]:

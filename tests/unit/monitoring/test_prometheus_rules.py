@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from sketchy_orchestration.domain.alerting import Rule
 from sketchy_orchestration.monitoring import prometheus_rules
 from sketchy_orchestration.monitoring.metric_names import GAUGES
 from sketchy_orchestration.monitoring.prometheus_rules import PRODUCT_ONLY, expression, name_of
-from sketchy_orchestration.monitoring.rules import BY_NAME, RULES
+from sketchy_orchestration.monitoring.rules import BY_NAME, RULES, UnknownRuleError, rules_of
+from sketchy_orchestration.settings import Settings
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"
 EXPOSED = [rule for rule in RULES if rule.name not in PRODUCT_ONLY]
@@ -49,6 +51,21 @@ def test_the_rules_are_those_of_the_contract() -> None:
     assert asked["high_error_rate"] == (0.05, ("slack", "email"))
     assert asked["sweep_timeout"] == (30, ("slack", "pagerduty"))
     assert asked["pubnub_failures"] == (10, ("slack",))
+
+
+def test_settings_change_limits_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "ALERT_RULES", '{"old_transaction": {"limit": 300}, "shifts_gone": {"for_seconds": 5}}'
+    )
+    changed = {rule.name: rule for rule in rules_of(Settings(_env_file=None))}
+    assert (changed["old_transaction"].limit, changed["shifts_gone"].for_seconds) == (300, 5)
+    assert (changed["shifts_gone"].limit, changed["games_overdue"]) == (1, BY_NAME["games_overdue"])
+    assert "sketchy_database_oldest_transaction_seconds > 300" in prometheus_rules.text(changed.values())
+    with pytest.raises(UnknownRuleError, match="'old_transactions', which is no rule"):
+        rules_of(Settings(_env_file=None, alert_rules={"old_transactions": {"limit": 1}}))
+    monkeypatch.setenv("ALERT_RULES", '{"old_transaction": {"limits": 300}}')
+    with pytest.raises(ValidationError, match="limit"):
+        Settings(_env_file=None)
 
 
 def test_promtool_accepts_the_rules_and_the_configuration() -> None:
