@@ -184,6 +184,7 @@ async def leave_lanes(session: Session, epochs: Mapping[int, int]) -> None:
     """Give lanes back: their rows first, then their locks."""
     lanes = {"lanes": list(epochs), "epochs": list(epochs.values())}
     await session.execute(query("relay.leave_lanes"), lanes)
+    crash_points.reach("lease.leaving")
     await session.execute(query("relay.unlock_lanes"), {"lanes": list(epochs)})
 
 
@@ -207,10 +208,10 @@ async def sequence(
     look = await session.execute(query("relay.slice" if backlog else "relay.fresh"), values, prepare=True)
     found = await look.fetchall()
     seen = str(found[0][0])
-    crash_points.reach("lease.leaving")
     if found[0][1] is None:
         return Sequenced([], 0, after_id, seen, fenced=False)
     ids = [row[1] for row in found]
+    crash_points.reach("sequencing.read")
     async with session.cursor(row_factory=dict_row) as rows:
         await rows.execute(
             query("relay.number"),
@@ -222,12 +223,14 @@ async def sequence(
             prepare=True,
         )
         numbered = await rows.fetchall()
+    crash_points.reach("sequencing.numbered")
     written = [row.pop("written") for row in numbered]
+    stopped = [row.pop("stopped") for row in numbered]
+    if any(stopped):
+        raise StoppedError("an emergency stop stands")
     events = [OutboxEvent(**row) for row in numbered]
     return Sequenced(events, len(ids), ids[-1], seen, fenced=any(count != len(events) for count in written))
 
-    if any([row.pop("stopped") for row in numbered]):
-        raise StoppedError("an emergency stop stands")
 
 async def waiting(
     session: Session, lanes: Collection[int], cursor: str | None, waiting_from: int | None
@@ -236,7 +239,6 @@ async def waiting(
     async with session.cursor(row_factory=class_row(WaitingGame)) as rows:
         await rows.execute(
             query("relay.waiting"), {"lanes": list(lanes), "cursor": cursor, "waiting_from": waiting_from}
-    crash_points.reach("sequencing.read")
         )
         return await rows.fetchall()
 
@@ -248,7 +250,6 @@ async def load(
     async with session.cursor(row_factory=class_row(OutboxEvent)) as rows:
         await rows.execute(
             query("relay.load"),
-    crash_points.reach("sequencing.numbered")
             {
                 "game_ids": list(games),
                 "from_seqs": list(games.values()),
