@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ from sketchy_orchestration.settings import settings
 _LOOK_SECONDS = 0.5
 _EXACT_SECONDS = 10.0
 _PLAIN_SECONDS = 30.0
+_NEWS_SECONDS = 60.0
 _DOWN_SECONDS = 45.0
 
 
@@ -141,12 +142,13 @@ def up(
     """
     console = Console()
     began = time.monotonic()
-    notices: deque[str] = deque(maxlen=6)
+    notices: deque[tuple[float, str]] = deque(maxlen=6)
 
     def tell(line: str) -> None:
-        notices.append(f"{time.monotonic() - began:6.1f} s  {line}")
+        now = time.monotonic()
+        notices.append((now, f"{now - began:6.1f} s  {line}"))
         if not console.is_terminal or not live_started:
-            console.print(notices[-1], highlight=False, markup=False, soft_wrap=True)
+            console.print(notices[-1][1], highlight=False, markup=False, soft_wrap=True)
 
     live_started = False
     options = StackOptions(
@@ -174,7 +176,7 @@ def up(
     console.print("stopped")
 
 
-def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> None:
+def _show(console: Console, stack: Stack, notices: deque[tuple[float, str]], tell: Any) -> None:
     watch = _Watch(stack.database_url)
     pause = threading.Event()
     told_first = False
@@ -201,7 +203,7 @@ def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> Non
                             dagster_ui=stack.dagster_ui,
                             dagster_starts=stack.dagster_ui is None,
                             notices=[
-                                *notices,
+                                *_recent(notices),
                                 "Ctrl-C stops everything; sketchy env | status | down elsewhere",
                             ],
                             problem=watch.problem,
@@ -214,6 +216,11 @@ def _show(console: Console, stack: Stack, notices: deque[str], tell: Any) -> Non
                 pause.wait(_LOOK_SECONDS)
     finally:
         watch.close()
+
+
+def _recent(notices: Iterable[tuple[float, str]]) -> list[str]:
+    """What happened a while ago is no news."""
+    return [line for when, line in notices if time.monotonic() - when < _NEWS_SECONDS]
 
 
 def down(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -16,6 +17,8 @@ from sketchy_orchestration.local.stack_state import PartState
 # What is late enough to be seen in colour, milliseconds and seconds.
 _LATE_MS = 100.0
 _STALE_SECONDS = 5.0
+# A share of the time; below it bursts are evened out, which is what the limit is for.
+_HELD_BACK = 0.5
 
 
 def screen(
@@ -78,6 +81,8 @@ def _add_status(rows: Table, status: Status) -> None:
         f" ({status.sent_events / status.window_seconds:.1f}/s)",
         style="default",
     )
+    if status.held_back > _HELD_BACK:
+        events.append("   held back by the rate limit", style="yellow")
     events.append(f"   {status.dead_letters} dead letters", style="red" if status.dead_letters else "dim")
     rows.add_row("events", events)
     rows.add_row("shifts", _shifts(status))
@@ -100,13 +105,14 @@ def _shifts(status: Status) -> Text:
     return text
 
 
-def _parts(parts: Sequence[PartState]) -> Text:
-    text = Text()
+def _parts(parts: Sequence[PartState]) -> RenderableType:
+    """In columns, so that no line breaks between a mark and its name."""
+    shown = []
     for part in parts:
-        text.append("●\u00a0", style="green" if part.alive else "red")
         again = f" ×{part.restarts + 1}" if part.restarts else ""
-        text.append(f"{part.name}{again}   ")
-    return text
+        mark = ("●", "green" if part.alive else "red")
+        shown.append(Text.assemble(mark, f" {part.name}{again}", no_wrap=True))
+    return Columns(shown, padding=(0, 2))
 
 
 def _ms(value: float | None) -> str:
