@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import getpass
 import json
+from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.database import alerts as table
@@ -18,6 +19,8 @@ from sketchy_orchestration.monitoring import prometheus_rules
 from sketchy_orchestration.monitoring.alerting import Alerting
 from sketchy_orchestration.monitoring.rules import BY_NAME, rules_of
 from sketchy_orchestration.settings import settings
+
+_COLOURS = {"pending": "yellow", "firing": "red", "resolved": "green"}
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -38,24 +41,32 @@ def list_alerts(
     if as_json:
         typer.echo(json.dumps(rows, indent=2, default=str))
         return
-    shown = Table("id", "alert", "severity", "state", "since (UTC)", "what", "told", "looked after by")
+    console = Console()
     for row in rows:
-        rule = BY_NAME.get(row["rule"])
-        what = rule.told(row["value"], row["label"]) if rule else f"{row['value']:g}"
-        looked_after = (
-            f"{row['acknowledged_by']}: {row['acknowledged_why']}" if row["acknowledged_by"] else ""
-        )
-        shown.add_row(
-            str(row["id"]),
-            row["rule"] + (f" ({row['label']})" if row["label"] else ""),
-            row["severity"],
-            row["state"],
-            f"{row['since']:%m-%d %H:%M:%S}",
-            what,
-            row["told"] or "",
-            looked_after,
-        )
-    Console().print(shown if rows else "nothing is wrong")
+        console.print(_paragraph(row))
+    if not rows:
+        console.print("nothing is wrong")
+
+
+def _paragraph(row: dict[str, Any]) -> Text:
+    rule = BY_NAME.get(row["rule"])
+    what = rule.told(row["value"], row["label"]) if rule else f"{row['value']:g}"
+    shown = Text(f"{row['id']}  ")
+    shown.append(f"{row['severity']} {row['state']}", style=_COLOURS.get(row["state"], ""))
+    shown.append(f"  {row['rule']}" + (f" ({row['label']})" if row["label"] else ""))
+    ended = f" to {row['resolved_at']:%m-%d %H:%M:%S}" if row["resolved_at"] else ""
+    lines = [what, f"since {row['since']:%m-%d %H:%M:%S}{ended} UTC"]
+    if row["told"]:
+        lines.append("told " + ", ".join(row["told"].splitlines()))
+    elif row["fired_at"]:
+        lines.append("told nobody: no channel is set, or Prometheus notifies")
+    if row["acknowledged_by"]:
+        lines.append(f"{row['acknowledged_by']} looks after it: {row['acknowledged_why']}")
+    if rule and row["resolved_at"] is None:
+        lines.append(f"what to do: docs/runbooks/{rule.runbook}")
+    for line in lines:
+        shown.append(f"\n     {line}")
+    return shown
 
 
 @app.command()

@@ -113,9 +113,10 @@ def of_failed_database(said: str, for_seconds: float | None = None) -> Check:
     return Check("database", Status.failing, said, "see docs/runbooks/database-unreachable.md", for_seconds)
 
 
-def of_signals(signals: Signals) -> list[Check]:
-    """Every check that the database's own signals answer."""
-    return [_dated(judge(signals), signals) for judge in _JUDGES]
+def of_signals(signals: Signals, read_ms: float | None = None) -> list[Check]:
+    """Every check that the database's own signals answer; reading them took `read_ms`."""
+    found = [_dated(judge(signals), signals) for judge in _JUDGES]
+    return [replace(check, latency_ms=read_ms) if check.latency_ms is None else check for check in found]
 
 
 def _dated(check: Check, signals: Signals) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
 import urllib.error
 import urllib.request
@@ -45,14 +46,16 @@ def look_at_database(settings: Settings) -> list[Check]:
             began = time.perf_counter()
             row = connection.execute("select pg_backend_pid()").fetchone()
             round_trip = (time.perf_counter() - began) * 1000
+            began = time.perf_counter()
             signals = monitoring.signals(connection)
+            read_ms = (time.perf_counter() - began) * 1000
             # A pooler answers with a process number of its own; one in transaction mode was refused above.
             pooler = "none" if row and row[0] == connection.info.backend_pid else "session mode"
     except (SketchyError, psycopg.Error) as error:
         missing = isinstance(error, psycopg.errors.InvalidSchemaName | psycopg.errors.UndefinedFunction)
         said = "the migrations are not applied" if missing else " ".join(str(error).split())
         return [health.of_failed_database(said)]
-    return checks_of(round_trip, signals, pooler=pooler)
+    return checks_of(round_trip, signals, pooler=pooler, read_ms=read_ms)
 
 
 def checks_of(
@@ -61,11 +64,16 @@ def checks_of(
     *,
     pooler: str,
     numbers: tuple[tuple[str, float | str], ...] = (),
+    read_ms: float | None = None,
 ) -> list[Check]:
-    """Every check that signals answer; the gateway calls this with what its own pool read."""
+    """Every check that signals answer; the gateway calls this with what its own pool read.
+
+    Args:
+        read_ms: how long it took to read the signals: the latency of checks that measure nothing else.
+    """
     return [
         health.of_database(round_trip_ms, signals, pooler=pooler, numbers=numbers),
-        *health.of_signals(signals),
+        *health.of_signals(signals, read_ms),
     ]
 
 
@@ -76,10 +84,22 @@ def look_at_gateway(url: str) -> Check:
     try:
         with urllib.request.urlopen(url, timeout=GATEWAY_SECONDS) as answer:  # noqa: S310  our own address
             answer.read()
+    except urllib.error.HTTPError as error:
+        said = f"{url} answers {error.code}: {_said_by_gateway(error)}"
+        return Check("gateway", Status.failing, said, action)
     except (OSError, http.client.HTTPException) as error:
-        status = f" {error.code}" if isinstance(error, urllib.error.HTTPError) else ""
-        return Check("gateway", Status.failing, f"{url} does not say it is ready{status}: {error}", action)
+        why = getattr(error, "reason", None) or error
+        return Check("gateway", Status.failing, f"no answer at {url}: {why}", action)
     return Check("gateway", Status.ok, "is ready", latency_ms=(time.perf_counter() - began) * 1000)
+
+
+def _said_by_gateway(error: urllib.error.HTTPError) -> str:
+    """What is not well, in the gateway's own words: it answers in our shape."""
+    try:
+        checks = json.loads(error.read())["checks"]
+        return "; ".join(f"{name} {check['said']}" for name, check in checks.items() if not check["healthy"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return error.reason
 
 
 def as_json(checks: list[Check], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from sketchy_orchestration.database.monitoring import Signals
 from sketchy_orchestration.domain.health import Check
+from sketchy_orchestration.domain.lateness import Histogram
+from sketchy_orchestration.domain.service_levels import Sums
 from sketchy_orchestration.monitoring.standing import Report
 
 
@@ -51,11 +53,13 @@ def judge(checks: Sequence[Check], signals: Signals, report: Report) -> list[Jud
     by_name = {check.name: check for check in checks}
     broken = [each.level.name for each in report.standings if each.kept is False]
     missed = [each.level.name for each in report.standings if each.reached is False]
+    known = sum(each.kept is not None for each in report.standings)
+    measured = f"{known} of {len(report.standings)} have been measured, all"
     aside = int(signals.get(("games_set_aside", ""), 0))
     dead = int(signals.get(("dead_letters_open", ""), 0))
     verdicts: dict[str, tuple[bool, str]] = {
-        "contract_kept": (not broken, f"broken: {', '.join(broken)}" if broken else "all are kept"),
-        "ambition_reached": (not missed, f"missed: {', '.join(missed)}" if missed else "all are reached"),
+        "contract_kept": (not broken, f"broken: {', '.join(broken)}" if broken else f"{measured} kept"),
+        "ambition_reached": (not missed, f"missed: {', '.join(missed)}" if missed else f"{measured} reached"),
         "no_budget_burns": (
             not report.burning,
             ", ".join(f"{name} burns {pace}" for name, pace in report.burning.items()) or "none burns",
@@ -81,8 +85,14 @@ def judge(checks: Sequence[Check], signals: Signals, report: Report) -> list[Jud
     return [Judged(one.asset, one.name, one.weight, one.description, *verdicts[one.name]) for one in ASKED]
 
 
-def numbers(signals: Signals, report: Report) -> Mapping[str, Mapping[str, float]]:
-    """What Dagster plots, by asset: only numbers of bounded many names."""
+def numbers(
+    signals: Signals, report: Report, lately: Sums | None = None
+) -> Mapping[str, Mapping[str, float]]:
+    """What Dagster plots, by asset: only numbers of bounded many names.
+
+    Args:
+        lately: the sums of the last minutes; with them also what all shifts together did in them.
+    """
     levels = {
         f"{each.level.name}_percent": each.contract.share * 100
         for each in report.standings
@@ -93,8 +103,10 @@ def numbers(signals: Signals, report: Report) -> Mapping[str, Mapping[str, float
         for each in report.standings
         if each.level.budget and each.budget_left is not None
     }
+    together = {} if lately is None else _together(signals, lately)
     return {
         "service_levels": {**levels, **budgets},
+        **together,
         "pool": {
             "connections": signals.get(("database_connections", ""), 0.0),
             "used_percent": signals.get(("database_connections_used_ratio", ""), 0.0) * 100,
@@ -105,4 +117,34 @@ def numbers(signals: Signals, report: Report) -> Mapping[str, Mapping[str, float
             for kind in ("timer", "fanout")
             for name, signal in (("at_work", "shifts_at_work"), ("heartbeat_age", "shifts_silent_seconds"))
         },
+    }
+
+
+def _together(signals: Signals, lately: Sums) -> dict[str, dict[str, float]]:
+    """What all shifts did lately; their own points on the same assets are of one shift each."""
+    return {
+        "timer_lateness": {
+            "all_transitions": float(lately.count("transitions")),
+            "all_overdue": signals.get(("games_overdue", ""), 0.0),
+            "all_set_aside": signals.get(("games_set_aside", ""), 0.0),
+            **_times("all_lateness", lately.times.get("lateness")),
+        },
+        "event_delivery": {
+            "all_delivered": float(lately.count("outcomes", "delivered")),
+            "all_dead": float(lately.count("outcomes", "dead")),
+            "all_expired": float(lately.count("outcomes", "expired")),
+            "all_waiting": signals.get(("events_waiting", ""), 0.0),
+            **_times("all_delivery", lately.times.get("delivery")),
+        },
+    }
+
+
+def _times(name: str, times: Histogram | None) -> dict[str, float]:
+    # Without any there is no point: a zero would look like a very good one.
+    if times is None or not times.total:
+        return {}
+    return {
+        f"{name}_p50_ms": times.percentile(0.5),
+        f"{name}_p99_ms": times.percentile(0.99),
+        f"{name}_max_ms": times.largest,
     }

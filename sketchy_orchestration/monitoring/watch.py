@@ -95,8 +95,10 @@ class Watchman:
         began = time.perf_counter()
         monitoring.database_now(connection)
         round_trip = (time.perf_counter() - began) * 1000
+        began = time.perf_counter()
         signals = {**monitoring.signals(connection), **self._levels[1]}
-        checks = health.checks_of(round_trip, signals, pooler="none")
+        read_ms = (time.perf_counter() - began) * 1000
+        checks = health.checks_of(round_trip, signals, pooler="none", read_ms=read_ms)
         return Look(checks, signals, rolled, evaluation)
 
     def _away(self, said: str) -> float:

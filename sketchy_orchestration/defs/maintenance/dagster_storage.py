@@ -1,4 +1,4 @@
-"""What Dagster keeps and does not clean by itself: finished runs, ticks, runless asset events."""
+"""What Dagster keeps and does not clean by itself: finished runs, ticks, runless asset events and checks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.dagster_run import RunsFilter
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.schedules.schema import JobTickTable
+from dagster._core.storage.schedules.sql_schedule_storage import SqlScheduleStorage
 from sqlalchemy import delete, func, select
 
 from sketchy_orchestration.monitoring.housekeeping import Done
@@ -26,18 +28,20 @@ def clean(
     runs_kept: timedelta = RUNS_KEPT,
     events_kept: timedelta = EVENTS_KEPT,
     most: int = 20_000,
+    now: datetime | None = None,
 ) -> Done:
-    """Delete finished runs, ticks and runless events that are older.
+    """Delete finished runs, ticks, runless events and evaluations of checks that are older.
 
     Args:
         most: runs deleted at most, so that one call ends.
+        now: the moment ages are counted from; this one when not given.
     """
     done = Done("dagster_storage", dry_run)
-    now = datetime.now(UTC)
-    done.removed["runs"] = _runs(instance, now - runs_kept, dry_run=dry_run, most=most)
-    if not dry_run:
-        done.removed["ticks"] = _ticks(instance, now - runs_kept)
-    done.removed["runless events"] = _runless(instance, now - events_kept, dry_run=dry_run)
+    moment = now or datetime.now(UTC)
+    done.removed["runs"] = _runs(instance, moment - runs_kept, dry_run=dry_run, most=most)
+    done.removed["ticks"] = _ticks(instance, moment - runs_kept, dry_run=dry_run)
+    for what, count in _runless(instance, moment - events_kept, dry_run=dry_run).items():
+        done.removed[what] = count
     return done
 
 
@@ -56,22 +60,53 @@ def _runs(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool, most
     return deleted
 
 
-def _ticks(instance: dg.DagsterInstance, before: datetime) -> int:
-    states = instance.all_instigator_state()
-    for state in states:
-        instance.purge_ticks(state.instigator_origin_id, state.selector_id, before.timestamp())
-    return len(states)
+def _ticks(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool) -> int:
+    old = _old_ticks(instance, before)
+    if not dry_run:
+        for state in instance.all_instigator_state():
+            instance.purge_ticks(state.instigator_origin_id, state.selector_id, before.timestamp())
+        old -= _old_ticks(instance, before)
+    return old
 
 
-def _runless(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool) -> int:
+def _old_ticks(instance: dg.DagsterInstance, before: datetime) -> int:
+    storage = instance.schedule_storage
+    if not isinstance(storage, SqlScheduleStorage):
+        return 0
+    old = select(func.count()).select_from(JobTickTable).where(JobTickTable.c.timestamp < _stored(before))
+    with storage.connect() as connection:
+        return int(connection.execute(old).scalar_one())
+
+
+def _runless(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool) -> dict[str, int]:
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
-        return 0
-    table = SqlEventLogStorageTable
-    # Dagster stores moments of UTC without a zone.
-    old = (table.c.run_id == RUNLESS_RUN_ID) & (table.c.timestamp < before.replace(tzinfo=None))
+        return {}
+    events, checks = SqlEventLogStorageTable, AssetCheckExecutionsTable
+    # The newest evaluation of a check is what the UI shows, however old it is.
+    newest = select(func.max(checks.c.id)).group_by(checks.c.asset_key, checks.c.check_name)
+    old = {
+        "runless events": (
+            events,
+            (events.c.run_id == RUNLESS_RUN_ID) & (events.c.timestamp < _stored(before)),
+        ),
+        "evaluations of checks": (
+            checks,
+            (checks.c.create_timestamp < _stored(before)) & checks.c.id.not_in(newest),
+        ),
+    }
+    removed = {}
     with storage.index_connection() as connection:
-        count = connection.execute(select(func.count()).select_from(table).where(old)).scalar_one()
-        if not dry_run and count:
-            connection.execute(delete(table).where(old))
-    return int(count)
+        for what, (table, condition) in old.items():
+            count = int(
+                connection.execute(select(func.count()).select_from(table).where(condition)).scalar_one()
+            )
+            if not dry_run and count:
+                connection.execute(delete(table).where(condition))
+            removed[what] = count
+    return removed
+
+
+def _stored(moment: datetime) -> datetime:
+    """As Dagster stores moments: of UTC, without a zone."""
+    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -18,6 +18,8 @@ from sketchy_orchestration.settings import Settings
 
 REPORT_EVERY = 300.0
 CHECKS_EVERY = 3600.0
+SOON = 60.0
+"""Seconds to the next report as long as nothing has been measured: the first minutes of an installation."""
 
 
 @dataclass(slots=True)
@@ -64,15 +66,17 @@ def report(
         return "nothing is due"
     with connect(settings, Role.operator, application_name="sketchy watch") as connection:
         found = standing.report(connection, standing.levels_of(settings))
+        lately = monitoring.sums(connection, timedelta(seconds=REPORT_EVERY))
     table = {"service_levels": standing.markdown(found)}
-    for asset, numbers in verdicts.numbers(look.signals, found).items():
+    for asset, numbers in verdicts.numbers(look.signals, found, lately).items():
         metadata: dict[str, dg.MetadataValue] = {
             name: dg.MetadataValue.float(value) for name, value in numbers.items()
         }
         if asset in table:
             metadata["report"] = dg.MetadataValue.md(table[asset])
         instance.report_runless_asset_event(dg.AssetMaterialization(asset, metadata=metadata))
-    memory.reported = moment
+    measured = any(each.kept is not None for each in found.standings)
+    memory.reported = moment if measured else moment - REPORT_EVERY + SOON
     hourly = moment - memory.checked >= CHECKS_EVERY
     told = 0
     for judged in verdicts.judge(look.checks, look.signals, found):
@@ -83,4 +87,4 @@ def report(
         memory.passed[name] = judged.passed
     if hourly:
         memory.checked = moment
-    return f"3 assets and {told} checks reported"
+    return f"5 assets and {told} checks reported"

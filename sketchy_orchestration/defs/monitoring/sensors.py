@@ -7,7 +7,6 @@ import dagster as dg
 
 from sketchy_orchestration.defs.monitoring import reporter
 from sketchy_orchestration.defs.monitoring.assets import OWNER_TAGS
-from sketchy_orchestration.defs.monitoring.jobs import performance_review
 from sketchy_orchestration.defs.resources import PostgresResource, PubNubResource
 from sketchy_orchestration.monitoring.canary import fly_once
 from sketchy_orchestration.monitoring.watch import Look, Watchman
@@ -28,15 +27,14 @@ def _watchman(settings: Settings) -> Watchman:
 
 
 @dg.sensor(
-    job=performance_review,
     minimum_interval_seconds=_EVERY,
     default_status=dg.DefaultSensorStatus.RUNNING,
     tags=OWNER_TAGS,
     description=(
         "Looks at everything about twice a minute: rolls up minutes, evaluates alert rules and tells whom"
         " they concern, flies a canary, pings DEAD_MAN_URL while all is well, and every five minutes"
-        " reports the assets service_levels, pool and shifts. Starts no runs. Leave it on, or run"
-        " `sketchy watchdog`."
+        " reports the assets service_levels, timer_lateness, event_delivery, pool and shifts. Starts no"
+        " runs. Leave it on, or run `sketchy watchdog`."
     ),
 )
 def watch(

@@ -16,7 +16,11 @@ _ASSET: dict[ShiftKind, dg.AssetSpec] = {
         "timer_lateness",
         description=(
             "What timer shifts did: transitions, lateness (ms, p50, p99, max), errors, games set aside. One"
-            " point per shift about every five minutes and at its end; nothing to materialise by hand."
+            " point per shift about every five minutes and at its end; nothing to materialise by hand.\n\n"
+            "| number | of | what it is |\n|---|---|---|\n"
+            "| `transitions`, `lateness_…_ms` | one shift | since its last point |\n"
+            "| `all_transitions`, `all_lateness_…_ms` | all shifts | the last five minutes |\n"
+            "| `all_overdue`, `all_set_aside` | the system | games at this moment |\n"
         ),
         group_name=GROUP,
         owners=OWNERS,
@@ -27,7 +31,12 @@ _ASSET: dict[ShiftKind, dg.AssetSpec] = {
         "event_delivery",
         description=(
             "What fan-out shifts did: events sequenced, delivered, dead, expired, delays (ms). One point per"
-            " shift about every five minutes and at its end; nothing to materialise by hand."
+            " shift about every five minutes and at its end; nothing to materialise by hand.\n\n"
+            "| number | of | what it is |\n|---|---|---|\n"
+            "| `delivered`, `delivery_…_ms` | one shift | since its last point |\n"
+            "| `all_delivered`, `all_dead`, `all_expired`, `all_delivery_…_ms` | all shifts | the last five"
+            " minutes |\n"
+            "| `all_waiting` | the system | events at this moment |\n"
         ),
         group_name=GROUP,
         owners=OWNERS,

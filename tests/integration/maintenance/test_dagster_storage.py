@@ -27,17 +27,30 @@ def instance(request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def test_old_runs_and_points_leave(instance: dg.DagsterInstance) -> None:
+def evaluated(passed: bool) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("service_levels"), check_name="contract_kept", passed=passed
+    )
+
+
+def test_old_runs_points_and_evaluations_leave(instance: dg.DagsterInstance) -> None:
     for _ in range(3):
         assert nothing.execute_in_process(instance=instance).success
     instance.report_runless_asset_event(dg.AssetMaterialization("service_levels"))
-    key = dg.AssetKey("service_levels")
-    assert dagster_storage.clean(instance).removed == {"runs": 0, "ticks": 0, "runless events": 0}
+    for passed in (True, False):
+        instance.report_runless_asset_event(evaluated(passed))
+    key, check = (
+        dg.AssetKey("service_levels"),
+        dg.AssetCheckKey(dg.AssetKey("service_levels"), "contract_kept"),
+    )
+    assert set(dagster_storage.clean(instance).removed.values()) == {0}
     ages = {"runs_kept": timedelta(seconds=-60), "events_kept": timedelta(seconds=-60)}
     dry = dagster_storage.clean(instance, dry_run=True, **ages)
-    assert dry.removed == {"runs": 3, "runless events": 1}
+    assert dry.removed == {"runs": 3, "ticks": 0, "runless events": 3, "evaluations of checks": 1}
     assert instance.get_runs_count() == 3
-    done = dagster_storage.clean(instance, **ages)
-    assert (done.removed["runs"], done.removed["runless events"]) == (3, 1)
+    assert dagster_storage.clean(instance, **ages).removed == dry.removed
     assert instance.get_runs_count() == 0
     assert list(instance.fetch_materializations(key, limit=10).records) == []
+    # The newest evaluation of a check stays: it is what the UI shows.
+    shown = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])
+    assert shown[check].status.value == "FAILED"

@@ -12,7 +12,7 @@ from dagster._core.test_utils import instance_for_test
 
 from sketchy_orchestration.database import monitoring
 from sketchy_orchestration.defs.monitoring import jobs, reporter
-from sketchy_orchestration.defs.monitoring.assets import all_checks
+from sketchy_orchestration.defs.monitoring.assets import ASSETS, CHECKS
 from sketchy_orchestration.defs.resources import PostgresResource
 from sketchy_orchestration.monitoring.verdicts import ASKED
 from sketchy_orchestration.monitoring.watch import Watchman
@@ -42,34 +42,43 @@ def test_assets_are_reported_every_five_minutes_and_checks_when_they_change(
     watchman, memory, now = Watchman(settings), reporter.Memory(), time.time()
     look = watchman.look()
     assert (
-        reporter.report(instance, settings, look, memory, now) == f"3 assets and {len(ASKED)} checks reported"
+        reporter.report(instance, settings, look, memory, now) == f"5 assets and {len(ASKED)} checks reported"
     )
     assert reporter.report(instance, settings, look, memory, now + 290) == "nothing is due"
-    assert reporter.report(instance, settings, look, memory, now + 301) == "3 assets and 0 checks reported"
+    assert reporter.report(instance, settings, look, memory, now + 301) == "5 assets and 0 checks reported"
     facts.live_game(overdue=30)
     memory = reporter.Memory.of(memory.cursor())
     look = watchman.look()
-    assert reporter.report(instance, settings, look, memory, now + 602) == "3 assets and 1 checks reported"
+    assert reporter.report(instance, settings, look, memory, now + 602) == "5 assets and 1 checks reported"
     latest = points(instance, "service_levels")[0].metadata
     assert latest["timer_accuracy_percent"].value == 100.0
     assert "| service level |" in str(latest["report"].value)
     assert points(instance, "shifts")[0].metadata["timer_at_work"].value == 2.0
     assert len(points(instance, "pool")) == 3
+    together = points(instance, "timer_lateness")[0].metadata
+    assert together["all_transitions"].value == 5.0
+    assert 2 < float(str(together["all_lateness_p99_ms"].value)) < 5
+    assert points(instance, "event_delivery")[0].metadata["all_waiting"].value == 0.0
     assert instance.get_runs_count() == 0
     signals = monitoring.signals(operator)
     assert ("dagster_daemon_alive", "") in signals
 
 
-def test_the_checks_can_be_made_by_hand(settings: Settings, facts: Facts) -> None:
+def test_the_checks_can_be_made_by_hand_all_or_one(
+    instance: dg.DagsterInstance, settings: Settings, facts: Facts
+) -> None:
     facts.at_work()
     assert settings.database_url is not None
     postgres = PostgresResource(database_url=settings.database_url.get_secret_value())
-    results = {
-        (result.asset_key.to_user_string(), result.check_name): result.passed  # type: ignore[union-attr]
-        for result in all_checks(postgres=postgres)  # type: ignore[attr-defined]
-    }
-    assert results.keys() == {(one.asset, one.name) for one in ASKED}
-    assert all(results.values())
+    definitions = dg.Definitions(assets=ASSETS, asset_checks=CHECKS, resources={"postgres": postgres})
+    one = dg.AssetCheckKey(dg.AssetKey("shifts"), "two_timer_shifts")
+    wanted = (dg.AssetSelection.all_asset_checks(), dg.AssetSelection.checks(one))
+    for selection, count in zip(wanted, (len(ASKED), 1), strict=True):
+        job = dg.define_asset_job("by_hand", selection=selection)
+        built = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).get_job_def("by_hand")
+        done = built.execute_in_process(instance=instance)
+        assert done.success
+        assert [each.passed for each in done.get_asset_check_evaluations()] == [True] * count
 
 
 def test_a_review_writes_its_report_into_the_run(

@@ -11,6 +11,7 @@ from sketchy_orchestration.cli.main import app
 from sketchy_orchestration.local import processes
 from sketchy_orchestration.monitoring import health
 from sketchy_orchestration.settings import Settings
+from tests.integration.gateway.serving import serving, settings_for
 from tests.integration.monitoring.conftest import Facts
 
 
@@ -46,6 +47,16 @@ def test_a_database_without_our_schema_or_none_at_all(empty_database: str, datab
     (check,) = health.look_at_database(Settings(_env_file=None, database_url=nobody))
     assert not check.healthy
     assert "no database at" in check.said
+
+
+def test_a_gateway_that_is_not_ready_is_quoted(empty_database: str) -> None:
+    with serving(settings_for(empty_database), ready=False) as gateway:
+        assert processes.wait_until(
+            lambda: "answers 503: database " in health.look_at_gateway(f"{gateway.url}/ready").said,
+            seconds=20,
+        )
+    gone = health.look_at_gateway(f"{gateway.url}/ready")
+    assert (gone.healthy, gone.said.startswith(f"no answer at {gateway.url}/ready: ")) == (False, True)
 
 
 def test_the_exit_code_tells(monkeypatch: pytest.MonkeyPatch, database_url: str, facts: Facts) -> None:

@@ -131,6 +131,8 @@ def test_the_commands(
     told = json.loads(run.stdout)
     assert (told["sent"], told["lost"], told["recorded"]) == (3, 0, True)
     assert ("canary_milliseconds", "here") in monitoring.signals(operator)
-    run = CliRunner().invoke(app, ["watchdog", "--looks", "1", "--without-dagster"])
+    run = CliRunner().invoke(app, ["watchdog", "--looks", "3", "--every", "0.2", "--without-dagster"])
     assert run.exit_code == 0, run.output
-    assert "all is well" in run.stdout
+    ready, *lines = run.stdout.splitlines()
+    assert ready.startswith("watching every 0.2 s; alerts go to slack; the dead man's switch is told")
+    assert ["all is well" in line for line in lines] == [True]  # once, though it looked three times
