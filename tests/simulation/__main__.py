@@ -9,9 +9,11 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
+from tests.faults.invariants import Breach
 from tests.simulation.night import Night, night
 
 GAMES = 40
@@ -30,7 +32,7 @@ def main() -> int:
     began, failed = time.monotonic(), 0
     total: Counter[str] = Counter()
     with ProcessPoolExecutor(options.jobs) as pool:
-        for number, one in enumerate(pool.map(night, seeds, chunksize=4), 1):
+        for number, one in enumerate(pool.map(_night, seeds, chunksize=4), 1):
             total.update(one.faults)
             total.update(games=one.games, transitions=one.transitions, delivered=one.delivered)
             if one.breaches:
@@ -43,6 +45,15 @@ def main() -> int:
     print(f"{len(seeds)} nights, {rate:,.0f} games/s ({rate * 28_800:,.0f} in eight hours); {dict(total)}")
     print(f"{failed} failed")
     return 1 if failed else 0
+
+
+def _night(seed: int) -> Night:
+    try:
+        return night(seed, GAMES)
+    except Exception as error:
+        # The seed must be known of what breaks off, too.
+        said = Breach("broke off", "".join(traceback.format_exception(error)))
+        return Night(seed, GAMES, [said], Counter(), 0, 0, 0, 0.0)
 
 
 def _tell(nights: list[Night]) -> int:

@@ -161,6 +161,7 @@ class Relay:
                     self._lose(lane)
                 except UnavailableError:
                     self._lose_everything()
+                    break
             yield 0.5
 
     def _enqueue(self, event_id: str, seq: int) -> None:
