@@ -26,6 +26,7 @@ from pathlib import Path
 import jwt
 import psutil
 import psycopg
+import structlog
 import uvloop
 
 from sketchy_orchestration.database.migrate import migrate_up
@@ -280,6 +281,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000.0, help="requests a second of the open load")
     parser.add_argument("--connections", type=int, default=20)
     given = parser.parse_args()
+    # The table is what is wanted here, not each step of the migrations.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
     with tempfile.TemporaryDirectory(prefix="sketchy-bench-") as folder:
         home = Path(folder)
         home.chmod(0o755)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import typer
 
-from sketchy_orchestration.settings import settings
+from sketchy_orchestration.cli.joining import joined_or_own_settings
+from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.settings import Environment, settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _row_security = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -16,6 +19,8 @@ app.add_typer(
     name="row-security",
     help="Row level security on the application's games and game_participants (off unless switched on).",
 )
+
+_PLAYER = typer.Argument(help="The player's user id.")
 
 
 @app.callback(invoke_without_command=True)
@@ -38,6 +43,40 @@ def gateway(
     used = settings().model_copy(update={name: value for name, value in given.items() if value is not None})
     set_up_logs(used)
     serve(used)
+
+
+class NoTokenError(SketchyError):
+    """No player's token can be signed here."""
+
+
+@app.command()
+def token(
+    user: UUID = _PLAYER,
+    minutes: int = typer.Option(60, min=1, max=1440, help="How long it is valid."),
+) -> None:
+    """Sign a player's access token as Supabase would, to try things out; not in production.
+
+    Example: curl -H "Authorization: Bearer $(sketchy gateway token $PLAYER_ID)" ...
+    """
+    from sketchy_orchestration.gateway import player_tokens
+    from sketchy_orchestration.gateway.parts import issuer_of
+
+    chosen = joined_or_own_settings()
+    if chosen.environment is Environment.production:
+        raise NoTokenError("ENVIRONMENT is production: players get their tokens from Supabase only")
+    if chosen.supabase_jwt_secret is None:
+        raise NoTokenError(
+            "SUPABASE_JWT_SECRET is not set: set it, or start the local stack, which has one",
+        )
+    typer.echo(
+        player_tokens.issue(
+            chosen.supabase_jwt_secret.get_secret_value(),
+            str(user),
+            audience=chosen.supabase_jwt_audience,
+            issuer=issuer_of(chosen),
+            minutes=minutes,
+        )
+    )
 
 
 @app.command()

@@ -52,7 +52,7 @@ def _too_large(limit: int) -> RequestError:
 
 
 def parse(body: bytes, model: type[Model]) -> Model:
-    """The body as JSON of the form `model` describes.
+    """The body as JSON of the form `model` describes; what is logged from then on names its game.
 
     Raises:
         RequestError: 400, naming each field that is wrong.
@@ -65,7 +65,7 @@ def parse(body: bytes, model: type[Model]) -> Model:
         raise RequestError(400, "invalid_json", "the body must be a JSON object")
     _check_storable(value)
     try:
-        return model.model_validate(value)
+        parsed = model.model_validate(value)
     except ValidationError as error:
         problems = [
             Problem(
@@ -78,6 +78,9 @@ def parse(body: bytes, model: type[Model]) -> Model:
         raise RequestError(
             400, "invalid_request", f"the request is not valid: {named}", problems=problems
         ) from None
+    if (game := getattr(parsed, "game_id", None)) is not None:
+        structlog.contextvars.bind_contextvars(game_id=str(game))
+    return parsed
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -91,6 +91,8 @@ class Front:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self._allowed_origins)
+        # A request has a task, so a context, of its own.
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         began = time.perf_counter()
         path: str = scope["path"]
         name = path.removeprefix(FUNCTIONS) if path.startswith(FUNCTIONS) else path.removeprefix("/")
@@ -106,7 +108,7 @@ class Front:
         except Exception as error:
             answered = explained(error) if isinstance(error, SketchyError) else unexpected()
             if answered.status == 500:
-                log.exception("gateway_request_failed", function=name, request_id=exchange.request_id)
+                log.exception("gateway_request_failed", function=name)
             await exchange.answer(answered.response(exchange.request_id), receive)
         finally:
             seconds = time.perf_counter() - began
@@ -143,7 +145,6 @@ class Front:
             method=method,
             status=exchange.status,
             ms=round(seconds * 1000, 1),
-            request_id=exchange.request_id,
         )
 
 

@@ -126,17 +126,25 @@ def time_left(request: Request) -> float:
     return float(request.state.deadline) - time.monotonic()
 
 
+def issuer_of(settings: Settings) -> str:
+    """Who issues players' access tokens."""
+    return settings.supabase_jwt_issuer or f"{_supabase(settings)}/auth/v1"
+
+
+def _supabase(settings: Settings) -> str:
+    return (settings.supabase_url or LOCAL_SUPABASE).rstrip("/")
+
+
 def _player_tokens(settings: Settings) -> PlayerTokens:
-    base = (settings.supabase_url or LOCAL_SUPABASE).rstrip("/")
     secrets = Secrets(settings.supabase_jwt_secret, settings.supabase_jwt_secret_previous)
     address = settings.supabase_jwks_url
     if address is None and settings.supabase_url is not None and not secrets:
-        address = f"{base}/auth/v1/.well-known/jwks.json"
+        address = f"{_supabase(settings)}/auth/v1/.well-known/jwks.json"
     return PlayerTokens(
         secrets,
         PublishedKeys(address) if address else None,
         audience=settings.supabase_jwt_audience,
-        issuer=settings.supabase_jwt_issuer or f"{base}/auth/v1",
+        issuer=issuer_of(settings),
     )
 
 
