@@ -34,7 +34,8 @@ class EventTooLargeError(Exception):
     """Even the slim form of an event is larger than PubNub takes: it must become a dead letter."""
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for each publish, and a frozen one takes four times as long to make.
+@dataclass(slots=True)
 class Event:
     """One sequenced event, as the outbox keeps it.
 

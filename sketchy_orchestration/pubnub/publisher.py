@@ -84,11 +84,11 @@ class Publisher(Protocol):
         ...
 
 
-def check_sendable(channel: str, message: Mapping[str, object]) -> int:
+def check_sendable(channel: str, message: Mapping[str, object]) -> str:
     """Refuse what PubNub could not take anyway.
 
     Returns:
-        The length of the message's JSON in characters.
+        The message's JSON, in ASCII.
 
     Raises:
         EventRefusedError: a bad channel id, not JSON, or more than PubNub's 32 KiB.
@@ -104,4 +104,4 @@ def check_sendable(channel: str, message: Mapping[str, object]) -> int:
         raise EventRefusedError(
             publishing.of_unsendable("too_large", f"{size} bytes: PubNub takes {envelope.MESSAGE_LIMIT}")
         )
-    return len(text)
+    return text

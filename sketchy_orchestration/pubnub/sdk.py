@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 from pubnub import utils
+from pubnub.endpoints.pubsub.publish import Publish
 from pubnub.exceptions import PubNubException
 from pubnub.models.envelopes import AsyncioEnvelope
 from pubnub.pnconfiguration import PNConfiguration
@@ -27,6 +30,7 @@ from sketchy_orchestration.domain import publishing
 from sketchy_orchestration.domain.publishing import Breakage, Fault, Verdict
 from sketchy_orchestration.pubnub.keyset import Keyset, keep_out_of_logs
 from sketchy_orchestration.pubnub.publisher import SERVER_UUID, Acceptance, check_sendable, failure
+from sketchy_orchestration.pubnub.time_limit import TimeLimits
 
 # A longer message goes as POST: proxies on the way commonly refuse request lines above 8 KiB, and JSON grows
 # to up to three times its length in a URL.
@@ -35,12 +39,56 @@ _LONGEST_GET = 2_000
 _SPARE_CONNECTIONS = 8
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+", re.ASCII)
+# What JSON in ASCII has that a URL may not, `%` first: it stands in what replaces the others.
+_QUOTED = [
+    (character, quote(character, safe=""))
+    for character in "%" + "".join(map(chr, (*range(0x20, 0x25), *range(0x26, 0x80))))
+    if quote(character, safe="~") != character
+]
+
+
 class _NotAcceptedError(Exception):
     """Any answer but an acceptance, with all that the SDK would lose of it."""
 
     def __init__(self, status: int, body: bytes, retry_after: str | None) -> None:
         super().__init__(status)
         self.status, self.body, self.retry_after = status, body, retry_after
+
+
+class _Publish(Publish):  # type: ignore[misc]  # the SDK ships no types
+    """The SDK's publish of a message that is JSON text (in ASCII) already: the same request in half the time.
+
+    Attributes:
+        known: what requests without a signature have in their query, by whether the message is stored.
+    """
+
+    def __init__(self, *given: Any, known: dict[bool, dict[str, str]], use_post: bool) -> None:
+        super().__init__(*given, use_post=use_post)
+        self.known = known
+
+    def build_params_callback(self) -> Callable[[Any], dict[str, str]]:
+        own: Callable[[Any], dict[str, str]] = super().build_params_callback()
+        if self.pubnub.config.secret_key is not None:
+            return own
+        if self._should_store not in self.known:
+            self.known[self._should_store] = own({})
+        return lambda _: self.known[self._should_store]
+
+    def build_data(self) -> str | None:
+        return self._message if self._use_post else None
+
+    def build_path(self) -> str:
+        config, channel = self.pubnub.config, self._channel
+        if not _PLAIN.fullmatch(channel):
+            channel = utils.url_encode(channel)
+        if self._use_post:
+            return str(self.PUBLISH_POST_PATH % (config.publish_key, config.subscribe_key, channel, 0))
+        text = self._message
+        # For each character that may occur once over the text: a third of the time of quoting byte by byte.
+        for character, quoted in _QUOTED:
+            text = text.replace(character, quoted)
+        return str(self.PUBLISH_GET_PATH % (config.publish_key, config.subscribe_key, channel, 0, text))
 
 
 class _Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK ships no types
@@ -65,14 +113,13 @@ class _Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK shi
         del cancellation_event
         options = options_func()
         options.merge_params_in({})
-        url = utils.build_url(
-            self.pubnub.config.scheme(), self.pubnub.base_origin, options.path, options.query_string
-        )
-        await self.create_session()
+        origin = f"{self.pubnub.config.scheme()}://{self.pubnub.base_origin}"
+        if self._session is None:
+            await self.create_session()
         session: Any = self._session
         async with session.request(
             options.method_string,
-            URL(url, encoded=True),
+            URL(f"{origin}{options.path}?{options.query_string}", encoded=True),
             headers={**self.pubnub.headers, **options.request_headers},
             data=options.data,
             # A redirect is never PubNub's: the answer of whoever sends one must not count.
@@ -82,7 +129,7 @@ class _Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK shi
         if response.status != 200 or not body.startswith(b"[1,"):
             raise _NotAcceptedError(response.status, body, response.headers.get("Retry-After"))
         try:
-            return AsyncioEnvelope(result=options.create_response(json.loads(body)), status=None)
+            return AsyncioEnvelope(result=options.create_response(json.loads(body.decode())), status=None)
         except (ValueError, LookupError, TypeError):
             raise _NotAcceptedError(response.status, body, None) from None
 
@@ -102,6 +149,8 @@ class SdkPublisher:
         self._connections = concurrency + _SPARE_CONNECTIONS
         self._uuid = uuid
         self._client: Any = None
+        self._known: dict[bool, dict[str, str]] = {}
+        self._limits = TimeLimits()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -124,19 +173,15 @@ class SdkPublisher:
         store: bool = True,
     ) -> Acceptance:
         """See `Publisher.publish`."""
-        length = check_sendable(channel, message)
-        request = (
-            self._sdk()
-            .publish()
-            .channel(channel)
-            .message(message)
-            .should_store(store)
-            .use_post(length > _LONGEST_GET)
-        )
+        text = check_sendable(channel, message)
+        client, post = self._sdk(), len(text) > _LONGEST_GET
+        request = _Publish(client, channel, text, store, known=self._known, use_post=post)
+        limited = self._limits.begin(timeout)
         try:
-            async with asyncio.timeout(timeout):
-                result = await request.result()
-        except TimeoutError:
+            result = await request.result()
+        except asyncio.CancelledError:
+            if not limited.is_why():
+                raise
             raise failure(
                 publishing.of_breakage(Breakage.timeout, f"no answer within {timeout:g} s")
             ) from None
@@ -148,6 +193,8 @@ class SdkPublisher:
         except Exception as error:  # aiohttp, the system, and whatever else: nothing was answered
             told = self._tell(f"{type(error).__name__}: {error}")
             raise failure(publishing.of_breakage(Breakage.connection, told)) from None
+        finally:
+            limited.end()
         return Acceptance(int(result.timetoken))
 
     def _judge(self, answer: _NotAcceptedError) -> Verdict:
@@ -175,6 +222,7 @@ class SdkPublisher:
     async def close(self) -> None:
         """See `Publisher.close`."""
         self._closed = True
+        self._limits.close()
         client, self._client = self._client, None
         if client is not None:
             await client.close_session()

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sketchy_orchestration.database.relay import OutboxEvent, WaitingGame
+from sketchy_orchestration.database.backlog import WaitingGame
+from sketchy_orchestration.database.relay import OutboxEvent
 
 Key = UUID | int
 """A game; or, for an event of no game, its outbox id: it is in order with nothing."""
@@ -28,7 +29,9 @@ class Game:
         unacknowledged: events done whose outcome is not yet committed.
         accepted: channels that have taken the next event already, with their timetokens.
         failed: failed attempts of the next event that count; tried: all of them.
+        failing_since: when the first of them failed (monotonic): what went well before that proves nothing.
         owes_sync: waited through an outage, so a fresh time sync follows its last event.
+        name: the key as text.
     """
 
     key: Key
@@ -46,7 +49,12 @@ class Game:
     accepted: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     tried: int = 0
+    failing_since: float | None = None
     owes_sync: bool = False
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = str(self.key)
 
     @property
     def waits(self) -> bool:
@@ -140,6 +148,7 @@ class Games:
         game.unacknowledged += 1
         game.accepted = {}
         game.failed = game.tried = 0
+        game.failing_since = None
 
     def acknowledged(self, key: Key) -> None:
         """One outcome of the game is committed; a game with nothing left is forgotten."""

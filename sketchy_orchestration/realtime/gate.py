@@ -30,6 +30,7 @@ class Gate:
         attempts: failed attempts before an event may be given up.
         sync_seconds: between time syncs of running games; None when off.
         held_back: seconds that something waited for the rate limit alone, since the last report.
+        held_back_share: the same as a share of the time between the last two `measure`s.
     """
 
     broadcasting: bool = False
@@ -42,7 +43,10 @@ class Gate:
     looked_at: float = float("-inf")
     bucket: TokenBucket = field(default_factory=lambda: TokenBucket(None))
     held_back: float = 0.0
+    held_back_share: float = 0.0
     _held_back_since: float | None = None
+    _measured: tuple[float, float] = (float("-inf"), 0.0)
+    _total: float = 0.0
 
     def looked(self, flags: Mapping[str, tuple[bool, float | None]], lanes_held: int, lanes: int) -> None:
         """Take over what the flags say."""
@@ -80,8 +84,19 @@ class Gate:
             self._held_back_since = now
         elif not wait and self._held_back_since is not None:
             self.held_back += now - self._held_back_since
+            self._total += now - self._held_back_since
             self._held_back_since = None
         return wait
+
+    def measure(self) -> None:
+        """Bring `held_back_share` up to date, about every second."""
+        if not self.open:
+            self._held_back_since = None
+        now = time.monotonic()
+        total = self._total + (now - self._held_back_since if self._held_back_since is not None else 0.0)
+        before, had = self._measured
+        self.held_back_share = min(1.0, (total - had) / (now - before)) if now > before else 0.0
+        self._measured = (now, total)
 
 
 def _number(flags: Mapping[str, tuple[bool, float | None]], name: str) -> float | None:

@@ -156,7 +156,11 @@ class Relay:
     def numbers(self) -> dict[str, float]:
         """What it holds and did since the last `new_tally`."""
         held = self.tenure.numbers() if self.tenure is not None else {"lanes": 0.0}
-        return {**self.tally.numbers(), "held_back_s": round(self.gate.held_back, 3), **held}
+        gate = {
+            "held_back_s": round(self.gate.held_back, 3),
+            "held_back_share": round(self.gate.held_back_share, 3),
+        }
+        return {**self.tally.numbers(), **gate, **held}
 
     def new_tally(self) -> None:
         """Begin to count anew."""
@@ -264,6 +268,7 @@ class Relay:
     async def _beats(self, tenure: Tenure) -> None:
         while True:
             tenure.watching.changed.clear()
+            self.gate.measure()
             if self._beat is not None:
                 await self._beat(tenure.reader, self.numbers())
             with suppress(TimeoutError):

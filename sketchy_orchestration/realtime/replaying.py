@@ -11,8 +11,9 @@ from uuid import UUID
 
 import structlog
 
-from sketchy_orchestration.database import relay as statements
-from sketchy_orchestration.database.relay import AskedReplay, Session
+from sketchy_orchestration.database import replays as statements
+from sketchy_orchestration.database.relay import Session
+from sketchy_orchestration.database.replays import AskedReplay
 from sketchy_orchestration.domain import envelope, publishing
 from sketchy_orchestration.domain.backoff import Backoff
 from sketchy_orchestration.domain.publishing import Fault, Verdict

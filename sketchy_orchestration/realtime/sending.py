@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
@@ -19,15 +18,14 @@ from sketchy_orchestration.domain.backoff import Backoff
 from sketchy_orchestration.domain.circuit import Evidence, WayOut
 from sketchy_orchestration.domain.publishing import Fault, Verdict
 from sketchy_orchestration.pubnub.publisher import Publisher, PublishError
-from sketchy_orchestration.realtime.games import URGENT, Game, Games
+from sketchy_orchestration.realtime.games import Game, Games
 from sketchy_orchestration.realtime.gate import Gate
 from sketchy_orchestration.realtime.lease import Lease
 from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
+from sketchy_orchestration.realtime.turns import Turns
 
 # Younger than this nothing has lost its meaning (the shortest lifetime in domain/publishing.py).
 _EXPIRES_FROM = min(publishing.LIFETIMES.values())
-# Of so many games served, one may be a game whose next event is not urgent.
-_NOT_URGENT_TURN = 4
 
 log = structlog.get_logger(__name__)
 
@@ -67,9 +65,7 @@ class Sending:
         self._clock, self._tally = clock, tally
         self._limit = limit
         self._backoff = backoff or Backoff()
-        self._urgent: deque[Game] = deque()
-        self._others: deque[Game] = deque()
-        self._turn = 0
+        self._turns = Turns()
         self._slots = 0
         self._tasks: dict[asyncio.Task[bool], Game] = {}
         self._later: asyncio.TimerHandle | None = None
@@ -85,18 +81,22 @@ class Sending:
         """Events being sent, or sent and not yet acknowledged."""
         return self._slots
 
+    @property
+    def enough(self) -> int:
+        """So many outcomes are worth a commit of their own."""
+        return max(1, self._gate.concurrency // 4)
+
     def offer(self, game: Game) -> None:
         """Consider a game that has something new to send."""
         if game.ready:
-            game.queued = True
-            (self._urgent if game.loaded[0].type in URGENT else self._others).append(game)
+            self._turns.add(game)
         elif game.hungry:
             self.hooks.load(game)
 
     def pump(self) -> None:
         """Start what may start now."""
         while self._slots < self._gate.concurrency and self._gate.open and self._lease.may_send():
-            game = self._next()
+            game = self._turns.next()
             if game is None:
                 return
             if game.lane in self.leaving or game.key not in self._games:
@@ -107,7 +107,7 @@ class Sending:
                 continue
             event = game.loaded[0]
             if wait := self._gate.take(len(event.channels) - len(game.accepted)):
-                self._back(game)
+                self._turns.back(game)
                 self._pump_later(wait)
                 return
             self._start(game)
@@ -119,22 +119,6 @@ class Sending:
         self._tasks[task] = game
         task.add_done_callback(self._landed)
         return task
-
-    def _next(self) -> Game | None:
-        self._turn += 1
-        first, second = self._urgent, self._others
-        if self._turn % _NOT_URGENT_TURN == 0:
-            first, second = second, first
-        for queue in (first, second):
-            if queue:
-                game = queue.popleft()
-                game.queued = False
-                return game
-        return None
-
-    def _back(self, game: Game) -> None:
-        game.queued = True
-        (self._urgent if game.loaded[0].type in URGENT else self._others).appendleft(game)
 
     def _pump_later(self, wait: float) -> None:
         # A rate of nothing waits for a look at the flags, which pumps again.
@@ -182,10 +166,10 @@ class Sending:
             verdict = await self._try_slim(game, event, channel)
         now = time.monotonic()
         if verdict is None:
-            self._evidence.accepted(str(game.key), now)
+            self._evidence.accepted(game.name, now)
             self._gate.way_out = True
             return None
-        self._evidence.failed(str(game.key), verdict, now)
+        self._evidence.failed(game.name, verdict, now)
         if self._evidence.way_out(now) is WayOut.fails:
             self._gate.way_out = False
         self._tally.failed_attempts += 1
@@ -223,9 +207,11 @@ class Sending:
         if fails:
             # The keyset's or our own way out's fault: that costs no event an attempt, nor those before it.
             for each in self._games:
-                each.failed = 0
+                each.failed, each.failing_since = 0, None
         elif worst.fault is Fault.moment:
-            failed, tried = self._evidence.others(str(game.key), now)
+            if game.failing_since is None:
+                game.failing_since = now
+            failed, tried = self._evidence.others(game.name, now, game.failing_since)
             needed = publishing.attempts_needed(self._gate.attempts, failed, tried)
             if tried < publishing.ENOUGH_OTHERS and game.tried > 1:
                 self.hooks.check()
@@ -291,7 +277,7 @@ class Sending:
             self._release(game)
         elif error := task.exception():
             self._tally.errors += 1
-            log.error("sending failed unexpectedly", error=repr(error), game=str(game.key))
+            log.error("sending failed unexpectedly", error=repr(error), game=game.name)
             if game.flying:
                 self._rest(game, self._backoff.cap)
         elif game.flying:
@@ -338,24 +324,16 @@ class Sending:
         for game in self._games:
             game.owes_sync = game.owes_sync or game.waits
             game.failed = game.tried = 0
+            game.failing_since = None
         for handle in self._resting.values():
             handle.cancel()
         for game in list(self._resting):
             self._rested(game)
         self.pump()
 
-    def break_off(self, why: str) -> None:
-        """Cancel what is in flight; whether PubNub took it is unknown, and noted as such an attempt."""
-        for task, game in self._tasks.items():
-            if game.flying and game.tried and game.loaded and task.cancel():
-                event = game.loaded[0]
-                missing = (channel for channel in event.channels if channel not in game.accepted)
-                self.attempts += [Attempt(event, each, game.tried, "unknown", why, 0.0) for each in missing]
-        self.written.set()
-
     async def send_one(self) -> bool | None:
         """Send one event although the gate is closed, as a probe; None when nothing waits, else: accepted?"""
-        while (game := self._next()) is not None:
+        while (game := self._turns.next()) is not None:
             if game.loaded and game.key in self._games and game.lane not in self.leaving:
                 task = self._start(game)
                 await asyncio.wait([task])
@@ -373,6 +351,15 @@ class Sending:
             task.cancel()
         if broken:
             await asyncio.wait(broken)
+
+    def break_off(self, why: str) -> None:
+        """Cancel what is in flight; whether PubNub took it is unknown, and noted as such an attempt."""
+        for task, game in self._tasks.items():
+            if game.flying and game.tried and game.loaded and task.cancel():
+                event = game.loaded[0]
+                missing = (channel for channel in event.channels if channel not in game.accepted)
+                self.attempts += [Attempt(event, each, game.tried, "unknown", why, 0.0) for each in missing]
+        self.written.set()
 
     def close(self) -> None:
         """Break everything off: the lease is lost, or nothing is left to do."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from itertools import groupby
 
+from sketchy_orchestration.database import backlog
 from sketchy_orchestration.database import relay as statements
 from sketchy_orchestration.database.relay import Session, TakenLane
 from sketchy_orchestration.realtime.games import Game, Games
@@ -16,6 +17,12 @@ from sketchy_orchestration.realtime.tally import RelayTally
 
 LIMIT = 1_000
 """Events numbered in one statement, so that no statement keeps the lease session long."""
+
+SLICE = 4_000
+"""The same where they are not read, for what waits in lanes just taken."""
+
+PAGE = 10_000
+"""Events looked at in one statement to find what waits in lanes just taken."""
 
 # Seconds between looks at the outbox: while events come, when none do, and while none may be sent.
 _BUSY, _IDLE, _SHUT = 0.003, 0.015, 0.1
@@ -49,46 +56,69 @@ class Sequencing:
         pause = _IDLE
         while True:
             async with self._turn:
-                found = await self._pass() if self._lanes and self._cursor is not None else 0
+                found = await self._pass()
             self._sending.pump()
             if found < LIMIT:
                 pause = _BUSY if found else min(_IDLE, pause * _GROWTH)
                 await asyncio.sleep(pause if self._gate.open else max(pause, _SHUT))
 
     async def adopt(self, taken: Sequence[TakenLane]) -> None:
-        """Find what waits in lanes just taken, number what their former holder did not, and go on."""
+        """Number what the former holder of lanes just taken did not, find what waits in them, and go on."""
 
         def place(lane: TakenLane) -> tuple[str, int]:
             return lane.cursor or "", lane.waiting_from or 0
 
-        async with self._turn:
-            for _, same in groupby(sorted(taken, key=place), key=place):
-                lanes = list(same)
-                first, numbers = lanes[0], [lane.lane for lane in lanes]
-                found = await statements.waiting(self._reader, numbers, first.cursor, first.waiting_from)
+        for _, same in groupby(sorted(taken, key=place), key=place):
+            lanes = list(same)
+            first, numbers = lanes[0], [lane.lane for lane in lanes]
+            seen = await self._catch_up(numbers, first.cursor)
+            found = await backlog.waiting(self._reader, numbers, first.cursor, first.waiting_from, page=PAGE)
+            async with self._turn:
                 games = self._games.found(found)
-                seen = await self._catch_up(numbers, first.cursor)
-                # The lanes we have already stand at an earlier snapshot, which is right for all: what was
-                # numbered is not numbered again.
+                # What came meanwhile. The lanes we have already may stand at an earlier snapshot than this,
+                # which is right for all: what was numbered is not numbered again.
+                joined = await self._number_new(numbers, seen)
                 if self._cursor is None or not self._lanes:
-                    self._cursor = seen
+                    self._cursor = joined
                 self._lanes.update(numbers)
-                for game in games:
-                    self._sending.offer(game)
-            self.changed = True
+                self.changed = True
+            for game in games:
+                self._sending.offer(game)
         self._sending.pump()
 
     async def _catch_up(self, lanes: Collection[int], cursor: str | None) -> str:
-        """Number all that `cursor` did not see; returns the snapshot reached."""
+        """Number all that `cursor` did not see, without reading it; returns the snapshot reached."""
         epochs = self._lease.epochs_of(lanes)
-        first = await self._lease.run(
-            lambda session: statements.sequence(session, epochs, cursor, limit=LIMIT if cursor else 0)
+        target = await self._lease.run(statements.snapshot)
+        last, found = 0, SLICE
+        if cursor is not None:
+            # Mostly a second's worth; what came before it by its id is found by its transaction alone.
+            done = await self._lease.run(
+                lambda session: statements.sequence(session, epochs, cursor, limit=LIMIT)
+            )
+            self._count(len(done.events), done.fenced)
+            if done.found < LIMIT:
+                return done.seen
+            last, target = done.last_id, done.seen
+        while found == SLICE:
+            sliced = await self._lease.run(
+                lambda session, after=last: backlog.number_slice(  # type: ignore[misc]  # bound in the loop
+                    session, epochs, cursor, target=target, after_id=after, limit=SLICE
+                )
+            )
+            self._count(sliced.numbered, sliced.fenced)
+            last, found = sliced.last_id, sliced.found
+        return target
+
+    async def _number_new(self, lanes: Collection[int], cursor: str) -> str:
+        epochs = self._lease.epochs_of(lanes)
+        done = await self._lease.run(
+            lambda session: statements.sequence(session, epochs, cursor, limit=LIMIT)
         )
-        self._took(first)
-        if cursor is not None and first.found < LIMIT:
-            return first.seen
-        await self._backlog(epochs, cursor, first)
-        return first.seen
+        self._took(done)
+        if done.found == LIMIT:
+            await self._backlog(epochs, cursor, done)
+        return done.seen
 
     async def _backlog(self, epochs: dict[int, int], cursor: str | None, first: statements.Sequenced) -> None:
         """The rest of what `first` saw, in slices by id."""
@@ -104,15 +134,15 @@ class Sequencing:
             full, last = done.found == LIMIT, done.last_id
 
     async def _pass(self) -> int:
-        epochs = self._lease.epochs_of(self._lanes)
-        done = await self._lease.run(
-            lambda session: statements.sequence(session, epochs, self._cursor, limit=LIMIT)
-        )
-        self._took(done)
-        if done.found == LIMIT:
-            await self._backlog(epochs, self._cursor, done)
-        self._cursor = done.seen
-        return len(done.events)
+        before = self._tally.sequenced
+        if self._lanes and self._cursor is not None:
+            self._cursor = await self._number_new(self._lanes, self._cursor)
+        return self._tally.sequenced - before
+
+    def _count(self, numbered: int, fenced: bool) -> None:
+        if fenced:
+            self._lease.lose("a lane has another holder")
+        self._tally.sequenced += numbered
 
     def _took(self, done: statements.Sequenced) -> None:
         if done.fenced:

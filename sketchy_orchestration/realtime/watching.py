@@ -102,7 +102,10 @@ class Watching:
             self._evidence.forget()
         self._was_closed = closed
         self._follow_way_out()
+        broadcasting = self._gate.broadcasting
         self._gate.looked(world.flags, len(self._lease.epochs), LANES)
+        if broadcasting and not self._gate.broadcasting:
+            self._sending.break_off("broadcasting_off")
         if self._gate.stopped:
             raise statements.StoppedError("an emergency stop stands")
         reports = [_report(other) for other in world.others]

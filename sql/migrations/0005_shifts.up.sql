@@ -20,13 +20,9 @@ create table orchestration.lanes (
     lane smallint primary key check (lane between 0 and 31),
     epoch bigint not null default 0,
     holder uuid,
-    taken_at timestamptz,
-    cursor pg_snapshot,
-    cursor_at timestamptz
+    taken_at timestamptz
 ) with (fillfactor = 50);
 comment on column orchestration.lanes.epoch is 'Rises with every taking; a statement of a former epoch changes nothing';
-comment on column orchestration.lanes.cursor is
-    'Every event of the lane visible in this snapshot has been sequenced; saved at most once a second';
 insert into orchestration.lanes (lane) select generate_series(0, 31);
 
 create table orchestration.circuit (

@@ -1,3 +1,3 @@
 drop function orchestration.timer_syncs(uuid[], smallint[]);
 drop function orchestration.lane_lock(smallint);
-alter table orchestration.lanes drop column waiting_from;
+drop table orchestration.lane_progress;

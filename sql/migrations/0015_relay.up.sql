@@ -1,7 +1,19 @@
 -- What the relay needs beside the tables: where a lane's waiting events begin, and what to tell of a running clock.
-alter table orchestration.lanes add column waiting_from bigint;
-comment on column orchestration.lanes.waiting_from is
-    'Of the events visible in cursor, those below this outbox id have their outcome; null: all of them have. Saved with cursor';
+-- Apart from lanes, which every numbering and acknowledging statement reads: what is saved once a second leaves a dead
+-- row each time, and while an old transaction keeps those, each reading of the row passes all of them.
+create table orchestration.lane_progress (
+    lane smallint primary key references orchestration.lanes,
+    cursor pg_snapshot,
+    waiting_from bigint,
+    saved_at timestamptz
+) with (fillfactor = 50);
+comment on column orchestration.lane_progress.cursor is
+    'Every event of the lane visible in this snapshot has been sequenced; saved at most once a second';
+comment on column orchestration.lane_progress.waiting_from is
+    'Of the events visible in cursor, those below this outbox id have their outcome; null: all of them have';
+insert into orchestration.lane_progress (lane) select lane from orchestration.lanes;
+grant select, update on orchestration.lane_progress to sketchy_relay;
+grant select on orchestration.lane_progress to sketchy_timer, sketchy_operator, sketchy_gateway;
 
 -- The lane's advisory lock, of class lock_class(): who holds it in an open session holds the lane.
 create function orchestration.lane_lock(p_lane smallint) returns integer

@@ -83,7 +83,7 @@ begin
     select count(*), min(w.occurred_at)
     from (
         select o.id, o.occurred_at
-        from orchestration.lanes l
+        from orchestration.lane_progress l
         cross join lateral (
             select c.id, c.occurred_at from orchestration.outbox c
             where c.lane = l.lane and l.cursor is not null and c.txid >= pg_snapshot_xmax(l.cursor)

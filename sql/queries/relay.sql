@@ -26,16 +26,18 @@ from unnest(%(lanes)s::smallint[]) as l (lane)
 -- A statement of its own after try_lanes: it must see all that the former holder committed.
 update orchestration.lanes l
 set epoch = l.epoch + 1, holder = %(shift_id)s, taken_at = clock_timestamp()
-where l.lane = any (%(lanes)s::smallint[])
-returning l.lane, l.epoch, l.cursor::text as cursor, l.waiting_from
+from orchestration.lane_progress p
+where l.lane = any (%(lanes)s::smallint[]) and p.lane = l.lane
+returning l.lane, l.epoch, p.cursor::text as cursor, p.waiting_from
 
 -- name: save_lanes
 -- Not again what stands there already: an idle relay writes nothing.
-update orchestration.lanes l
-set cursor = %(cursor)s::pg_snapshot, cursor_at = clock_timestamp(), waiting_from = w.waiting_from
+update orchestration.lane_progress p
+set cursor = %(cursor)s::pg_snapshot, saved_at = clock_timestamp(), waiting_from = w.waiting_from
 from unnest(%(lanes)s::smallint[], %(epochs)s::bigint[], %(waiting_from)s::bigint[]) as w (lane, epoch, waiting_from)
-where l.lane = w.lane and l.epoch = w.epoch
-  and (l.cursor::text is distinct from %(cursor)s::text or l.waiting_from is distinct from w.waiting_from)
+join orchestration.lanes l on l.lane = w.lane and l.epoch = w.epoch
+where p.lane = w.lane
+  and (p.cursor::text is distinct from %(cursor)s::text or p.waiting_from is distinct from w.waiting_from)
 
 -- name: leave_lanes
 with left_now as (
@@ -130,37 +132,102 @@ select (select count(*) from written) as written,
 from numbered n
 order by n.id
 
--- name: waiting
--- Where the waiting events of lanes just taken stand, game by game (an event of no game by itself).
-with candidates as materialized (
-    select o.id, o.occurred_at
+-- name: number_slice
+-- As slice and number in one, where nobody needs the events yet: how many were looked at and numbered, and up to which id.
+with slice as materialized (
+    select o.id, o.event_id, o.game_id, o.lane, o.occurred_at
     from orchestration.outbox o
-    where %(cursor)s::pg_snapshot is not null and o.txid >= pg_snapshot_xmax(%(cursor)s::pg_snapshot)
-      and o.lane = any (%(lanes)s::smallint[])
-    union
-    select o.id, o.occurred_at
-    from orchestration.outbox o
-    where o.txid = any (array(select pg_snapshot_xip(%(cursor)s::pg_snapshot))) and o.lane = any (%(lanes)s::smallint[])
-    union
-    select o.id, o.occurred_at
-    from orchestration.outbox o
-    where o.id >= case when %(cursor)s::pg_snapshot is null then 0 else %(waiting_from)s::bigint end
-      and o.lane = any (%(lanes)s::smallint[])
-), waiting as (
-    select s.game_id, s.lane, s.seq, s.outbox_id, s.occurred_at
-    from candidates k
-    join orchestration.sequenced s on s.outbox_id = k.id and s.occurred_at = k.occurred_at
-                                  and s.occurred_at < now() + interval '1 hour'
-    where not exists (select from orchestration.outcomes c
-                      where c.outbox_id = s.outbox_id and c.occurred_at = s.occurred_at
-                        and c.occurred_at < now() + interval '1 hour')
+    where o.id > %(after_id)s and o.lane = any (%(lanes)s::smallint[])
+      and not coalesce(pg_visible_in_snapshot(o.txid, %(cursor)s::pg_snapshot), false)
+      and pg_visible_in_snapshot(o.txid, %(target)s::pg_snapshot)
+      and o.occurred_at < now() + interval '1 hour'
+      and not coalesce((select f.enabled from orchestration.flags f where f.name = 'emergency_stop'), false)
+    order by o.id
+    limit %(limit)s
+), placed as (
+    select c.*, row_number() over (partition by c.game_id order by c.id) as n
+    from slice c
+    where not exists (select from orchestration.sequenced s
+                      where s.outbox_id = c.id and s.occurred_at = c.occurred_at
+                        and s.occurred_at < now() + interval '1 hour')
+), begun as (
+    select p.*,
+           case when p.n = 1 and p.game_id is not null then coalesce(
+               (select max(s.seq) from orchestration.sequenced s
+                where s.game_id = p.game_id and s.occurred_at < now() + interval '1 hour'),
+               (select l.seq from orchestration.last_seqs l where l.game_id = p.game_id), 0) end as last_seq
+    from placed p
+), numbered as materialized (
+    select b.*, max(b.last_seq) over (partition by b.game_id) + b.n as seq from begun b
+), written as (
+    insert into orchestration.sequenced (outbox_id, event_id, game_id, lane, seq, epoch, occurred_at)
+    select n.id, n.event_id, n.game_id, n.lane, n.seq, l.epoch, n.occurred_at
+    from numbered n
+    join orchestration.lanes l on l.lane = n.lane and l.epoch = (%(epoch_by_lane)s::bigint[])[n.lane + 1]
+    order by n.id
+    returning outbox_id
 )
-select w.game_id, min(w.lane) as lane, min(w.seq) as first_seq, max(w.seq) as last_seq, min(w.outbox_id) as oldest_id,
+select (select count(*) from slice) as found, (select max(id) from slice) as last_id,
+       (select count(*) from numbered) as numbered, (select count(*) from written) as written,
+       (select f.enabled from orchestration.flags f where f.name = 'emergency_stop') as stopped
+
+-- name: candidates
+-- Games (an event of no game by itself) that may have something waiting in lanes just taken, each with an id that none of
+-- it lies below: of a page of the events that the cursor did not see (by transaction, each whole) and of a page of those
+-- from waiting_from on (by id); and how far the pages reach. A game may be on both, and on the next pages too.
+with unseen as materialized (
+    select o.id, o.game_id, o.lane, o.occurred_at, o.txid
+    from orchestration.outbox o
+    where %(after_txid)s::xid8 is not null and o.txid > %(after_txid)s::xid8 and o.lane = any (%(lanes)s::smallint[])
+      and o.occurred_at < now() + interval '1 hour'
+    order by o.txid
+    fetch first %(limit)s rows with ties
+), running as (
+    select o.id, o.game_id, o.lane, o.occurred_at
+    from orchestration.outbox o
+    where o.txid = any (%(txids)s::xid8[]) and o.lane = any (%(lanes)s::smallint[])
+), seen as materialized (
+    select o.id, o.game_id, o.lane, o.occurred_at
+    from orchestration.outbox o
+    where %(after_id)s::bigint is not null and o.id > %(after_id)s::bigint and o.lane = any (%(lanes)s::smallint[])
+      and o.occurred_at < now() + interval '1 hour'
+    order by o.id
+    limit %(limit)s
+), candidates as (
+    select k.game_id, k.lane, min(k.id) as oldest_id
+    from (select u.id, u.game_id, u.lane, u.occurred_at from unseen u
+          union all select r.id, r.game_id, r.lane, r.occurred_at from running r
+          union all select e.id, e.game_id, e.lane, e.occurred_at from seen e) k
+    where k.game_id is not null
+       or not exists (select from orchestration.outcomes c
+                      where c.outbox_id = k.id and c.occurred_at = k.occurred_at
+                        and c.occurred_at < now() + interval '1 hour')
+    group by k.game_id, k.lane, case when k.game_id is null then k.id end
+), reached as (
+    select (select max(u.txid)::text from unseen u) as last_txid, (select count(*) from unseen) as unseen,
+           (select max(e.id) from seen e) as last_id, (select count(*) from seen) as seen
+)
+select r.last_txid, r.unseen, r.last_id, r.seen, c.game_id, c.lane, c.oldest_id
+from reached r
+left join candidates c on true
+
+-- name: standing
+-- Where games stand of which something waits: a game's outcomes are written in the order of its events.
+select g.game_id, w.first_seq, w.last_seq,
        coalesce((select max(c.seq) from orchestration.outcomes c
-                 where c.game_id = w.game_id and c.outcome = 'delivered'),
-                (select l.seq from orchestration.last_seqs l where l.game_id = w.game_id), 0) as sent_seq
-from waiting w
-group by w.game_id, case when w.game_id is null then w.outbox_id end
+                 where c.game_id = g.game_id and c.outcome = 'delivered' and c.occurred_at < now() + interval '1 hour'),
+                (select l.seq from orchestration.last_seqs l where l.game_id = g.game_id), 0) as sent_seq
+from unnest(%(game_ids)s::uuid[]) as g (game_id)
+cross join lateral (
+    select coalesce(max(c.seq), 0) as seq from orchestration.outcomes c
+    where c.game_id = g.game_id and c.occurred_at < now() + interval '1 hour'
+) d
+cross join lateral (
+    select min(s.seq) as first_seq, max(s.seq) as last_seq
+    from orchestration.sequenced s
+    where s.game_id = g.game_id and s.seq > d.seq and s.occurred_at < now() + interval '1 hour'
+) w
+where w.first_seq is not null
 
 -- name: load
 -- The next events of games, by their place; and events of no game by their id.

@@ -21,6 +21,7 @@ TABLES: dict[str, tuple[str, str, str, str]] = {
     "enrolments": ("s", "s", "s", "s"),
     "flag_history": ("s", "s", "s", "s"),
     "flags": ("s", "s", "s", "s"),
+    "lane_progress": ("s", "su", "s", "s"),
     "lanes": ("s", "su", "s", "s"),
     "last_reports": ("", "", "", ""),
     "last_seqs": ("", "s", "s", "s"),

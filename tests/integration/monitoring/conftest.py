@@ -132,7 +132,9 @@ class Facts:
         monitoring.roll_up(self.connection)
         shifts = [self.shift(kind) for kind in ("timer", "timer", "fanout", "fanout")]
         self.connection.execute(
-            "update orchestration.lanes set holder = %s, cursor = pg_current_snapshot()", [shifts[-1]]
+            "with held as (update orchestration.lanes set holder = %s)"
+            " update orchestration.lane_progress set cursor = pg_current_snapshot()",
+            [shifts[-1]],
         )
 
 

@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 # Tables of a page or two, whatever the number of games; reading them in sequence is right.
-SMALL = {"flags", "set_aside", "shifts", "lanes", "circuit", "trigger_failures"}
+SMALL = {"flags", "set_aside", "shifts", "lanes", "lane_progress", "circuit", "trigger_failures"}
 FEW_ROWS = 100
 
 

@@ -73,7 +73,7 @@ async def until(condition: Callable[[], bool], limit: float = 30) -> None:
 @asynccontextmanager
 async def running(settings: Settings, publisher: Publisher, **options: Any) -> AsyncIterator[Relay]:
     shift_id = options.pop("shift_id", None) or uuid4()
-    relay = Relay(settings, publisher, shift_id, limit=options.pop("limit", 2.0), **options)
+    relay = Relay(settings, publisher, shift_id, limit=options.pop("limit", 10.0), **options)
     stop = asyncio.Event()
     task = asyncio.create_task(relay.run(stop))
     try:

@@ -60,19 +60,24 @@ async def test_what_pubnub_itself_finds_too_large_is_sent_slim(
     assert (accepted.message["truncated"], accepted.message["data"]) == (True, {"short": 1})
 
 
-async def test_a_channel_that_alone_fails_holds_up_nobody_and_its_event_dies_after_three_attempts(
+async def test_a_channel_that_alone_fails_holds_up_nobody_and_its_event_dies_of_it(
     settings: Settings, connection: psycopg.Connection
 ) -> None:
-    game, publisher = uuid4(), MemoryPublisher()
-    others = [uuid4() for _ in range(20)]
-    publisher.answer(503, channel=f"game-{game}", times=3)
-    for each in (game, game, *others):
-        write_event(connection, each)
+    game, publisher = uuid4(), MemoryPublisher(latency=0.005)
+    others = [uuid4() for _ in range(40)]
+    publisher.answer(503, channel=f"game-{game}", times=None)
     async with running(settings, publisher):
-        await until(lambda: outcomes(connection) == {"delivered": 21, "dead": 1})
-    assert [(each[0], each[1], each[2], each[4]) for each in dead(connection)] == [
-        (game, 1, "server_error", 3)
-    ]
+        write_event(connection, game)
+        for _ in range(5):
+            for each in others:
+                write_event(connection, each)
+        await until(lambda: outcomes(connection) == {"delivered": 200, "dead": 1})
+        publisher.heal()
+        write_event(connection, game)
+        await until(lambda: outcomes(connection) == {"delivered": 201, "dead": 1})
+    ((died, seq, reason, _, attempts),) = dead(connection)
+    # Three, when a hundred others got through since the first failed; more, while fewer did.
+    assert (died, seq, reason, 3 <= attempts <= 7) == (game, 1, "server_error", True)
     assert by_game(sent(publisher))[str(game)] == [2]
     assert circuit(connection) == ("closed", None)
 
@@ -211,6 +216,39 @@ async def test_switched_off_events_are_numbered_and_kept_and_sent_when_it_is_on_
         flag(connection, "pubnub_broadcasting", True)
         await until(lambda: outcomes(connection) == {"delivered": 6})
     assert by_game(sent(publisher)) == {str(game): [1, 2, 3, 4, 5, 6]}
+
+
+async def test_switching_off_breaks_off_what_is_in_flight_and_says_that_it_is_unknown(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    publisher = MemoryPublisher(latency=0.005)
+    games = [uuid4() for _ in range(30)]
+    for game in games[:5]:
+        publisher.hang(channel=f"game-{game}", times=None)
+    async with running(settings, publisher, limit=30) as relay:
+        for _ in range(10):
+            for game in games:
+                write_event(connection, game)
+        await until(lambda: len(sent(publisher)) > 50)
+        flag(connection, "pubnub_broadcasting", False)
+        # Not when their time is over: at once.
+        await until(lambda: relay.tenure is not None and not relay.tenure.sending.in_flight, limit=5)
+        tried = publisher.attempts
+        unknown = "select count(*) from orchestration.attempts where verdict = 'unknown'"
+        await until(lambda: (connection.execute(unknown).fetchone() or (0,))[0] >= 5)
+        for game in games:
+            write_event(connection, game)
+        await until(lambda: relay.tally.sequenced == 330)
+        assert publisher.attempts == tried
+        publisher.heal()
+        flag(connection, "pubnub_broadcasting", True)
+        await until(lambda: outcomes(connection) == {"delivered": 330})
+    reasons = connection.execute("select distinct verdict, reason from orchestration.attempts").fetchall()
+    assert reasons == [("unknown", "broadcasting_off")]
+    assert dead(connection) == []
+    for game in games:
+        heard = by_game(sent(publisher))[str(game)]
+        assert list(dict.fromkeys(heard)) == list(range(1, 12))
 
 
 async def test_what_lost_its_meaning_expires_and_the_newest_phase_does_not(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
+import pytest
 
 from sketchy_orchestration.pubnub.memory import MemoryPublisher
+from sketchy_orchestration.realtime import sequencing
 from sketchy_orchestration.settings import Settings
 from tests.integration.relay.conftest import by_game, outcomes, running, sent, until, write_event
 
@@ -83,6 +85,22 @@ async def test_too_large_an_event_is_sent_slim(settings: Settings, connection: p
     assert (accepted.message["truncated"], accepted.message["data"]) == (True, {"short": 1})
 
 
+async def test_what_does_not_even_fit_slim_is_a_dead_letter_and_the_next_goes_on(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    game, publisher = uuid4(), MemoryPublisher()
+    connection.execute(
+        "update orchestration.outbox set user_id = repeat('u', 40000) where id = %s",
+        [write_event(connection, game)],
+    )
+    write_event(connection, game)
+    async with running(settings, publisher):
+        await until(lambda: outcomes(connection) == {"delivered": 1, "dead": 1})
+    letters = connection.execute("select seq, reason, attempts from orchestration.dead_letters").fetchall()
+    assert letters == [(1, "too_large", 1)]
+    assert [each.message["seq"] for each in sent(publisher)] == [2]
+
+
 async def test_more_than_memory_holds_is_sent_all_the_same(
     settings: Settings, connection: psycopg.Connection
 ) -> None:
@@ -103,6 +121,39 @@ async def test_more_than_memory_holds_is_sent_all_the_same(
     assert by_game(sent(publisher)) == {str(game): list(range(1, 101)) for game in games}
 
 
+@pytest.mark.parametrize("saved", [False, True], ids=["never saved", "saved"])
+async def test_what_nobody_numbered_is_taken_over_in_slices(
+    settings: Settings, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    monkeypatch.setattr(sequencing, "LIMIT", 7)
+    monkeypatch.setattr(sequencing, "SLICE", 9)
+    monkeypatch.setattr(sequencing, "PAGE", 5)
+    publisher = MemoryPublisher()
+    games: list[UUID | None] = [uuid4() for _ in range(12)]
+    before = 0
+    if saved:
+        async with running(settings, publisher):
+            for game in games:
+                write_event(connection, game)
+            await until(lambda: outcomes(connection) == {"delivered": 12})
+        before = 1
+    assert settings.database_url is not None
+    with psycopg.connect(settings.database_url.get_secret_value()) as slow:
+        early = uuid4()
+        write_event(slow, early)
+        for _ in range(8):
+            for game in [*games, None]:
+                write_event(connection, game, "MATCH_FOUND" if game else "test")
+        async with running(settings, publisher) as relay:
+            await until(lambda: relay.tally.sequenced > 50)
+            slow.commit()
+            for game in games:
+                write_event(connection, game)
+            await until(lambda: outcomes(connection) == {"delivered": 12 * (before + 9) + 8 + 1})
+    heard = by_game(each for each in sent(publisher) if "seq" in each.message)
+    assert heard == {str(early): [1]} | {str(game): list(range(1, before + 10)) for game in games}
+
+
 async def test_the_rate_is_kept_and_seen(settings: Settings, connection: psycopg.Connection) -> None:
     publisher = MemoryPublisher()
     connection.execute("update orchestration.flags set value = 40 where name = 'publish_rate'")
@@ -111,6 +162,7 @@ async def test_the_rate_is_kept_and_seen(settings: Settings, connection: psycopg
     async with running(settings, publisher) as relay:
         await until(lambda: len(sent(publisher)) == 60)
         await until(lambda: relay.gate.held_back > 0)
+        await until(lambda: relay.gate.held_back_share > 0.5)
     moments = [each.timetoken / 1e7 for each in sent(publisher)]
     # A quarter of a second's burst at the start, then 40 a second.
     assert moments[-1] - moments[0] >= (60 - 10) / 40 * 0.9

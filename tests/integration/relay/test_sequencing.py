@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from sketchy_orchestration.database import relay
+from sketchy_orchestration.database import backlog, relay
 from sketchy_orchestration.database.connect import Row
 from tests.integration.relay.conftest import game_in_lane, write_event
 
@@ -195,7 +196,7 @@ async def test_what_waits_is_found_from_what_was_saved(
     assert {each.epoch for each in taken} == {2}
     found: dict[UUID | None, tuple[int | None, int | None, int]] = {}
     for each in taken:
-        for game in await relay.waiting(session, [each.lane], each.cursor, each.waiting_from):
+        for game in await backlog.waiting(session, [each.lane], each.cursor, each.waiting_from, page=2):
             found[game.game_id] = (game.first_seq, game.last_seq, game.sent_seq)
     assert found == {one: (2, 2, 1), two: (2, 2, 1)}
     loaded = await relay.load(session, {one: 2, two: 2}, [], each=20)
@@ -212,7 +213,7 @@ async def test_everything_waits_where_nothing_was_ever_saved(
     test = write_event(connection, None, "test")
     target = await snapshot(session)
     await relay.sequence(session, epochs, None, limit=100, backlog=True, target=target)
-    found = await relay.waiting(session, ALL, None, None)
+    found = await backlog.waiting(session, ALL, None, None, page=2)
     assert {(each.game_id, each.first_seq, each.last_seq) for each in found} == {
         (game, 1, 3),
         (None, None, None),
@@ -256,3 +257,31 @@ async def test_outcomes_are_written_and_the_dead_are_kept_whole(
         "select data, reason, last_answer, attempts, timetokens, seq from orchestration.dead_letters"
     ).fetchall()
     assert dead == ([({"a": 1}, "too_large", "413", 3, {"game-x": 17}, 1)] if outcome == "dead" else [])
+
+
+async def test_only_what_is_seldom_read_is_ever_updated(
+    session: AsyncConnection[Row], connection: psycopg.Connection
+) -> None:
+    """While an old transaction keeps dead rows, whoever reads an updated row passes all it ever was."""
+
+    async def updates() -> Counter[str]:
+        rows = await session.execute(
+            """select relname, n_tup_upd + n_tup_del from pg_stat_xact_user_tables
+               where schemaname = 'orchestration'"""
+        )
+        return Counter(dict(await rows.fetchall()))
+
+    epochs, _ = await take(session)
+    cursor = await snapshot(session)
+    for _ in range(20):
+        write_event(connection, uuid4())
+    async with session.transaction():
+        before = await updates()
+        done = await relay.sequence(session, epochs, cursor, limit=100)
+        outcomes = [
+            relay.Outcome(each, epochs[each.lane], "delivered", 1, 0, {"c": 17}) for each in done.events
+        ]
+        assert await relay.acknowledge(session, outcomes, uuid4())
+        assert await updates() - before == Counter()
+        await relay.save_lanes(session, epochs, done.seen, {})
+        assert await updates() - before == {"lane_progress": 32}
