@@ -53,7 +53,11 @@ class Lateness:
 
 @dataclass(frozen=True)
 class Status:
-    """What an operator wants to know first."""
+    """What an operator wants to know first.
+
+    Attributes:
+        held_back: share of the last second in which events waited for the flag publish_rate alone.
+    """
 
     games: dict[str, int]
     overdue: int
@@ -71,6 +75,7 @@ class Status:
     flags_off: list[str]
     enrolment: float
     window_seconds: float = WINDOW
+    held_back: float = 0.0
     shifts: list[Shift] = field(default_factory=list)
 
     def alive(self, kind: str) -> int:
@@ -118,6 +123,7 @@ def read_status(connection: psycopg.Connection[Any], *, exact: bool = True) -> S
             circuit_reason=worst.get("reason"),
             flags_off=[name for name in _SWITCHES if name in flags and not flags[name]["enabled"]],
             enrolment=_enrolment(flags.get("enrolment")),
+            held_back=rows("held_back")[0]["share"],
             shifts=[Shift(**row) for row in rows("shifts")],
         )
 

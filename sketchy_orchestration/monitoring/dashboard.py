@@ -145,6 +145,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "percentunit",
                 (
                     ("sketchy_publish_rate_used_ratio", "rate used"),
+                    ("sketchy_publish_held_back_ratio", "held back"),
                     ("sketchy_publishes_throttled_recent", "throttled"),
                     ("sketchy_circuit_open", "circuit open"),
                 ),

@@ -72,6 +72,9 @@ GAUGES: Mapping[str, Gauge] = {
     "publish_rate_used_ratio": Gauge(
         "sketchy_publish_rate_used_ratio", "Publishes of the last minute beside the flag publish_rate"
     ),
+    "publish_held_back_ratio": Gauge(
+        "sketchy_publish_held_back_ratio", "Share of the time in which events wait for the flag publish_rate"
+    ),
     "publish_month_used_ratio": Gauge(
         "sketchy_publish_month_used_ratio", "Publishes of 30 days beside PUBNUB_MONTHLY_LIMIT"
     ),

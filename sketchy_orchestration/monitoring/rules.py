@@ -48,6 +48,15 @@ RULES: tuple[Rule, ...] = (
         for_seconds=60,
     ),
     Rule(
+        "events_held_back",
+        _WARNING,
+        "publish_held_back_ratio",
+        0.5,
+        _TELL,
+        "Events are held back by the flag publish_rate for {value} of the time",
+        for_seconds=15,
+    ),
+    Rule(
         "pubnub_throttled",
         _WARNING,
         "publishes_throttled_5m",

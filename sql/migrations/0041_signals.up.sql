@@ -76,6 +76,12 @@ begin
               where o.at > v_now - interval '1 minute' and o.outcome = 'delivered')
              / 60.0 / orchestration.flag_number('publish_rate') else 0 end::float8;
 
+    -- Beyond it: the share of the last second in which events waited for the rate alone, of the relay that fared worst.
+    return query
+    select 'publish_held_back_ratio', '', coalesce(max((h.report ->> 'held_back_share')::float8), 0)::float8
+    from orchestration.shifts h
+    where h.kind = 'fanout' and h.ended_at is null and h.heartbeat_at > v_now - interval '5 seconds';
+
     return query
     select s.name, '', s.value
     from (

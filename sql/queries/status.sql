@@ -42,6 +42,11 @@ where not exists (select from orchestration.outcomes o where o.outbox_id = b.id 
 -- name: dead_letters
 select count(*)::int as dead from orchestration.dead_letters where replayed_at is null and discarded_at is null
 
+-- name: held_back
+select coalesce(max((s.report ->> 'held_back_share')::float8), 0)::float8 as share
+from orchestration.shifts s
+where s.kind = 'fanout' and s.ended_at is null and s.heartbeat_at > clock_timestamp() - interval '5 seconds'
+
 -- name: shifts
 select s.kind, s.shift_id::text, s.pid, s.host, s.version, s.dagster_run_id,
        extract(epoch from clock_timestamp() - s.heartbeat_at)::float8 as silent_seconds,

@@ -148,6 +148,9 @@ FAULTS: dict[str, Fault] = {
     "pubnub_rate_limit_near": _sql(
         "update orchestration.flags set value = 1 where name = 'publish_rate';" + _DELIVERED.format(count=50)
     ),
+    "events_held_back": _sql(
+        "update orchestration.shifts set report = '{\"held_back_share\": 0.9}' where kind = 'fanout'"
+    ),
     "pubnub_throttled": lambda facts, _: facts.failed_attempts(1, reason="throttled"),
     "presence_anomaly": _sql(_LEFT),
     "pubnub_usage": _sql(_minutes("publishes", "", 9)),
