@@ -14,7 +14,7 @@ import time
 
 QUICK: dict[str, list[str]] = {
     "timers": [],
-    "fanout": ["--events", "5000", "--seconds", "5"],
+    "fanout": ["--events", "5000", "--seconds", "5", "--pinned", "20"],
     "triggers": ["--quick"],
     "gateway": ["--seconds", "5"],
     "publisher": [],

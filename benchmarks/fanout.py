@@ -1,16 +1,15 @@
-"""From outbox to listener: draining a backlog beside bare SDK loops, and the time an event takes to be heard.
+"""From outbox to listener: draining a backlog beside bare SDK loops, under load, beside an old transaction.
 
 Postgres (fsync on), the local PubNub, the relays, and for the floor as many bare loops of SDK publishes, run
 as processes of their own; a subscriber with the official SDK's calls listens here. Nothing the relay says of
 itself is used: a drain ends when every outcome is committed, an event is heard when the subscriber has it.
 
-Run: python -m benchmarks.fanout [--events N] [--relays N] [--seconds S]
+Run: python -m benchmarks.fanout [--events N] [--relays N] [--seconds S] [--pinned S]
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import signal
@@ -22,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 from pydantic import SecretStr
@@ -31,20 +30,13 @@ from sketchy_orchestration.database.migrate import migrate_up
 from sketchy_orchestration.local import application
 from sketchy_orchestration.local.postgres import EmbeddedPostgres
 from sketchy_orchestration.pubnub.keyset import Keyset
-from sketchy_orchestration.pubnub.subscriber import Subscriber, channels_in_one_call
 
 GAMES = 500
-HEARD_GAMES = 80
 # Never loses its meaning, so that a backlog is sent and not marked expired.
 WRITE = """
     insert into orchestration.outbox (game_id, lane, type, data, channels, request_id)
     select g, orchestration.lane_of(g), 'MATCH_FOUND', %(data)s::jsonb, array['game-' || g], 'bench'
     from unnest(%(games)s::uuid[]) as g
-"""
-WRITE_ONE = """
-    insert into orchestration.outbox (event_id, game_id, lane, type, data, channels, request_id)
-    values (%(id)s, %(game)s, orchestration.lane_of(%(game)s), 'MATCH_FOUND', %(data)s::jsonb,
-            array['game-' || %(game)s::text], 'bench')
 """
 DATA = json.dumps(
     {
@@ -140,23 +132,36 @@ def broadcasting(connection: psycopg.Connection, on: bool) -> None:
     )
 
 
+def connected(stack: Stack) -> psycopg.Connection:
+    return psycopg.connect(stack.url, autocommit=True)
+
+
+def all_at_work(connection: psycopg.Connection, working: list[subprocess.Popen[bytes]]) -> None:
+    held = "select count(distinct holder) from orchestration.lanes where holder is not null"
+    wait_for(connection, held, len(working), working)
+
+
 def drain(stack: Stack, events: int, count: int) -> float:
     """Events a second from the moment publishing is allowed to the last outcome's commit."""
+    with connected(stack) as connection, relays(stack, count) as working:
+        all_at_work(connection, working)
+        return burst(connection, events, working)
+
+
+def burst(connection: psycopg.Connection, events: int, working: list[subprocess.Popen[bytes]]) -> float:
+    """The same with relays that are at work already."""
     games = [uuid4() for _ in range(GAMES)]
     delivered = "select count(*) from orchestration.outcomes"
-    with psycopg.connect(stack.url, autocommit=True) as connection:
-        broadcasting(connection, False)
-        before = number(connection, delivered)
-        for _ in range(events // GAMES):
-            connection.execute(WRITE, {"games": games, "data": DATA})
-        with relays(stack, count) as working:
-            held = "select count(distinct holder) from orchestration.lanes where holder is not null"
-            wait_for(connection, "select count(*) from orchestration.sequenced", before + events, working)
-            wait_for(connection, held, count, working)
-            broadcasting(connection, True)
-            began = time.monotonic()
-            wait_for(connection, delivered, before + events, working)
-            return events / (time.monotonic() - began)
+    sequenced = "select count(*) from orchestration.sequenced"
+    before, numbered = number(connection, delivered), number(connection, sequenced)
+    broadcasting(connection, False)
+    for _ in range(events // GAMES):
+        connection.execute(WRITE, {"games": games, "data": DATA})
+    wait_for(connection, sequenced, numbered + events, working)
+    broadcasting(connection, True)
+    began = time.monotonic()
+    wait_for(connection, delivered, before + events, working)
+    return events / (time.monotonic() - began)
 
 
 def floor(stack: Stack, events: int, count: int) -> float:
@@ -180,82 +185,35 @@ def floor(stack: Stack, events: int, count: int) -> float:
     return events / (time.monotonic() - began)
 
 
-async def heard(stack: Stack, rate: int, seconds: float) -> list[float]:
-    """Milliseconds from an event's commit to its being heard, at `rate` events a second."""
-    games = [uuid4() for _ in range(HEARD_GAMES)]
-    committed: dict[UUID, float] = {}
-    latencies: list[float] = []
-    groups = channels_in_one_call([f"game-{game}" for game in games])
-    subscribers = [Subscriber(stack.keyset, uuid=f"bench-{n}") for n in range(len(groups))]
-    total = int(rate * seconds)
-
-    async def listen(subscriber: Subscriber) -> None:
-        async for each in subscriber:
-            now = time.perf_counter()
-            event_id = UUID(each.message["eventId"])
-            if event_id in committed:
-                latencies.append((now - committed.pop(event_id)) * 1000)
-            else:
-                # Heard before the writer knew that it had committed.
-                latencies.append(0.0)
-
-    async def write(part: int, parts: int) -> None:
-        async with await psycopg.AsyncConnection.connect(stack.url, autocommit=True) as connection:
-            began = time.perf_counter()
-            for n in range(part, total, parts):
-                await asyncio.sleep(max(0.0, began + n / rate - time.perf_counter()))
-                event_id = uuid4()
-                values = {"id": event_id, "game": games[n % len(games)], "data": DATA}
-                await connection.execute(WRITE_ONE, values, prepare=True)
-                committed[event_id] = time.perf_counter()
-
-    listening = []
-    try:
-        for subscriber, channels in zip(subscribers, groups, strict=True):
-            await subscriber.__aenter__()
-            await subscriber.subscribe(*channels)
-            listening.append(asyncio.create_task(listen(subscriber)))
-        parts = 4 if rate > 200 else 1
-        await asyncio.gather(*(write(part, parts) for part in range(parts)))
-        async with asyncio.timeout(30):
-            while len(latencies) < total:  # noqa: ASYNC110  # counted by several listeners
-                await asyncio.sleep(0.05)
-    finally:
-        for task in listening:
-            task.cancel()
-        for subscriber in subscribers:
-            await subscriber.__aexit__(None, None, None)
-    return sorted(latencies)
+def row(what: str, measured: str, wanted: str, beside: str = "") -> None:
+    print(f"| {what} | {measured} | {beside} | {wanted} |", flush=True)
 
 
 def main() -> None:
+    from benchmarks import fanout_heard, fanout_pinned
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000, help="backlog to drain")
     parser.add_argument("--relays", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each latency measurement")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement under load")
+    parser.add_argument("--pinned", type=float, default=60.0, help="seconds an old transaction is held open")
     given = parser.parse_args()
+    print("| what | measured | beside | wanted |\n|---|---|---|---|")
     with stack() as running:
         for count in sorted({1, given.relays}):
             bare = floor(running, given.events, count)
             rate = drain(running, given.events, count)
-            print(
-                f"drain, {count} process(es): {rate:,.0f}/s; bare SDK loops {bare:,.0f}/s;"
-                f" ratio {rate / bare:.2f}",
-                flush=True,
+            row(
+                f"draining {given.events:,} events, {count} process(es)",
+                f"{rate:,.0f}/s, {rate / bare:.2f} of the floor",
+                "≥ 2,000/s, ≥ 0.80",
+                f"bare SDK loops {bare:,.0f}/s",
             )
-        with (
-            relays(running, given.relays) as working,
-            psycopg.connect(running.url, autocommit=True) as connection,
-        ):
-            held = "select count(distinct holder) from orchestration.lanes where holder is not null"
-            wait_for(connection, held, given.relays, working)
-            for rate in (100, 1000):
-                took = asyncio.run(heard(running, rate, given.seconds))
-                p50, p99 = took[len(took) // 2], took[int(len(took) * 0.99)]
-                print(
-                    f"commit to heard, {rate}/s: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {took[-1]:.1f} ms"
-                    f" ({len(took)} events)"
-                )
+        with relays(running, given.relays) as working, connected(running) as connection:
+            all_at_work(connection, working)
+            fanout_heard.measure(running, connection, given.seconds)
+    with stack() as running:
+        fanout_pinned.measure(running, given.relays, given.pinned, given.events)
 
 
 if __name__ == "__main__":

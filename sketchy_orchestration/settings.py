@@ -107,6 +107,13 @@ class Settings(BaseSettings):
     timer_concurrency_limit: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=100, description="Default of the flag fanout_concurrency on a new database"
     )
+    publish_rate: Annotated[float, Field(ge=0)] | None = Field(
+        default=None,
+        description=(
+            "Default of the flag publish_rate on a new database: publishes per second in all, 0 is no limit."
+            " Production must choose"
+        ),
+    )
 
     supabase_url: str | None = Field(default=None, description="Base URL of the Supabase project")
     supabase_service_role_key: SecretStr | None = _secret("Bearer token of the service role")

@@ -14,7 +14,7 @@ from psycopg.rows import class_row, dict_row
 from sketchy_orchestration.database.connect import Row
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.errors import SketchyError
-from sketchy_orchestration.settings import Settings
+from sketchy_orchestration.settings import Environment, Settings
 
 
 class FlagError(SketchyError):
@@ -185,6 +185,9 @@ def apply_environment(
 
     Args:
         enrolment: percent of new games to handle, where the database is our own to decide over (local).
+
+    Raises:
+        FlagError: production has not chosen how fast it publishes.
     """
     defaults: dict[str, tuple[bool | None, float | None]] = {
         "timer_monitoring": (settings.enable_timer_monitoring, None),
@@ -192,7 +195,14 @@ def apply_environment(
         "grace_period": (settings.enable_grace_period, None),
         "max_games_per_sweep": (None, settings.max_games_per_execution),
         "fanout_concurrency": (None, settings.timer_concurrency_limit),
+        "publish_rate": (None, settings.publish_rate),
         "enrolment": (None, enrolment),
     }
     for name, (enabled, value) in defaults.items():
         connection.execute(query("flags.set_default"), {"name": name, "enabled": enabled, "value": value})
+    chosen = settings.publish_rate is not None or flag(connection, "publish_rate").changed_by != "default"
+    if settings.environment is Environment.production and not chosen:
+        raise FlagError(
+            "production must choose how fast it publishes: neither PUBLISH_RATE nor the flag is set",
+            hint="set PUBLISH_RATE to publishes per second over all relays; 0 is no limit",
+        )

@@ -80,11 +80,6 @@ def missing_tables(conn: psycopg.Connection[Any]) -> list[str]:
         return [name for (name,) in cursor]
 
 
-def is_installed(conn: psycopg.Connection[Any]) -> bool:
-    """Whether all of the application's tables exist in schema public."""
-    return not missing_tables(conn)
-
-
 def install(url: str, shape: Shape = "current") -> bool:
     """Create the application's tables, functions, triggers and roles where they are absent.
 

@@ -46,8 +46,7 @@ def play(settings: Settings, *, games: int, rate: float, speed: float, seconds: 
         LoadRefusedError: this is production.
         LoadFailedError: the players did not end in time, or could not begin.
     """
-    if settings.environment is Environment.production:
-        raise LoadRefusedError("no load is put on production: run load_test in staging")
+    refuse_production(settings)
     words = ["play", "--json", "--games", str(games), "--rate", str(rate), "--speed", str(speed)]
     try:
         done = subprocess.run(
@@ -66,6 +65,12 @@ def play(settings: Settings, *, games: int, rate: float, speed: float, seconds: 
         last = done.stderr.strip().splitlines()[-1:] or ["no output"]
         raise LoadFailedError(f"the players ended with code {done.returncode}: {last[0]}") from None
     return Loaded(done.returncode == 0, summary, dict(_numbers(summary)))
+
+
+def refuse_production(settings: Settings) -> None:
+    """Raises LoadRefusedError in production."""
+    if settings.environment is Environment.production:
+        raise LoadRefusedError("no load is put on production: run load_test in staging")
 
 
 def _environment(settings: Settings) -> dict[str, str]:

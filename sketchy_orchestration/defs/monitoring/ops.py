@@ -6,7 +6,7 @@ from pydantic import Field
 from sketchy_orchestration.database.connect import Role, connect
 from sketchy_orchestration.defs.monitoring.scratch import scratch_server
 from sketchy_orchestration.defs.resources import PostgresResource, PubNubResource
-from sketchy_orchestration.monitoring import housekeeping, load, recovery, standing
+from sketchy_orchestration.monitoring import event_load, housekeeping, recovery, standing
 
 
 class ReviewConfig(dg.Config):
@@ -22,6 +22,10 @@ class LoadConfig(dg.Config):
     rate: float = Field(default=5.0, gt=0, le=100, description="Games started per second")
     speed: float = Field(default=4.0, ge=1, le=60, description="Play so many times faster")
     seconds: float = Field(default=600.0, gt=0, le=7200, description="Time limit of the whole test")
+    events_per_second: float = Field(default=100.0, ge=0, le=10_000, description="Events beside the games'")
+    event_seconds: float = Field(default=10.0, gt=0, le=3600, description="How long those are written")
+    burst: int = Field(default=200, ge=1, le=10_000, description="Events written at once in a burst")
+    bursts: int = Field(default=1, ge=0, le=100, description="How many bursts")
 
 
 class DrillConfig(dg.Config):
@@ -52,13 +56,17 @@ def review_performance(
 def test_under_load(
     context: dg.OpExecutionContext, config: LoadConfig, postgres: PostgresResource, pubnub: PubNubResource
 ) -> None:
-    """Plays games through the whole system and checks what is heard; refused in production."""
-    done = load.play(
+    """Plays games with events beside them and checks what is heard; refused in production."""
+    done = event_load.play_and_load(
         pubnub.settings(postgres),
         games=config.games,
-        rate=config.rate,
+        games_per_second=config.rate,
         speed=config.speed,
         seconds=config.seconds,
+        events_per_second=config.events_per_second,
+        event_seconds=config.event_seconds,
+        burst=config.burst,
+        bursts=config.bursts,
     )
     context.log.info(done.markdown())
     context.add_output_metadata({"report": dg.MetadataValue.md(done.markdown()), **done.numbers})

@@ -16,7 +16,6 @@ from sketchy_orchestration.local.application import (
     ApplicationMissingError,
     Shape,
     install,
-    is_installed,
     missing_tables,
 )
 from sketchy_orchestration.local.postgres import RunningPostgres
@@ -29,7 +28,7 @@ def test_each_shape_installs_once_as_an_ordinary_owner(empty_database: str, shap
     with psycopg.connect(empty_database, autocommit=True) as conn:
         assert missing_tables(conn) == list(TABLES)
         assert install(empty_database, shape) is True
-        assert is_installed(conn)
+        assert missing_tables(conn) == []
         assert install(empty_database, shape) is False
 
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from sketchy_orchestration.database import flags
-from sketchy_orchestration.settings import Settings
+from sketchy_orchestration.settings import Environment, Settings
 
 
 def test_a_change_needs_a_reason_and_leaves_a_trace(connection: psycopg.Connection) -> None:
@@ -49,6 +49,16 @@ def test_the_environment_is_the_default_until_somebody_decides(connection: psyco
     flags.set_flag(connection, "grace_period", by="ann", reason="wanted", enabled=True)
     flags.apply_environment(connection, settings)
     assert flags.flag(connection, "grace_period").enabled
+
+
+def test_production_must_choose_how_fast_it_publishes(connection: psycopg.Connection) -> None:
+    production = Settings(_env_file=None, environment=Environment.production)  # type: ignore[call-arg]
+    with pytest.raises(flags.FlagError, match="PUBLISH_RATE"):
+        flags.apply_environment(connection, production)
+    flags.apply_environment(connection, production.model_copy(update={"publish_rate": 100.0}))
+    assert flags.flag(connection, "publish_rate").shown == "100"
+    flags.set_flag(connection, "publish_rate", by="ann", reason="our plan has no limit", value=0)
+    flags.apply_environment(connection, production)
 
 
 def bucket(salt: str, subject: str) -> int:
