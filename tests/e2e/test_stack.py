@@ -29,13 +29,14 @@ def _nothing_runs(stack: RunningStack) -> bool:
 
 
 def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path) -> None:
-    with socket.socket() as one, socket.socket() as other:
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
         busy = []
-        for listener in (one, other):
+        for listener in (one, two, three):
             listener.bind(("127.0.0.1", 0))
             listener.listen()
             busy.append(str(listener.getsockname()[1]))
-        words = ("--games", "8", "--dagster-port", busy[0], "--pubnub-port", busy[1])
+        wanted = zip(("--dagster-port", "--pubnub-port", "--gateway-port"), busy, strict=True)
+        words = ("--games", "8", *(word for option in wanted for word in option))
         with RunningStack(home, words) as stack:
             stack.wait_for("Dagster: ", seconds=_FIRST_START)
             stack.wait_for("first transition", seconds=_FIRST_START)
@@ -43,6 +44,7 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
             ports = {part["name"]: str(part["port"]) for part in found["stack"]["parts"]}
             assert busy[0] != ports["dagster-webserver"]
             assert busy[1] != ports["pubnub"]
+            assert busy[2] != ports["gateway"]
             assert [part["name"] for part in found["stack"]["parts"] if not part["alive"]] == []
             assert answers(f"{found['stack']['dagster_ui']}/server_info")
 
@@ -57,6 +59,8 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
 
             environment = stack.environment()
             assert environment["SKETCHY_DAGSTER_UI"] == found["stack"]["dagster_ui"]
+            assert environment["SKETCHY_GATEWAY_URL"] == f"http://127.0.0.1:{ports['gateway']}"
+            assert answers(f"{environment['SKETCHY_GATEWAY_URL']}/ready")
             with psycopg.connect(environment["DATABASE_URL"]) as conn:
                 row = conn.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()
             assert row == (False,)
@@ -117,7 +121,7 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
 
 def test_down_stops_it_from_elsewhere(home: Path) -> None:
     with RunningStack(home, ("--games", "0"), {"CRON_SECRET": "set-by-somebody"}) as stack:
-        stack.wait_for("Dagster: ", seconds=_FIRST_START)
+        stack.wait_for("gateway: http", seconds=_FIRST_START)  # while Dagster is still on its way
         environment = stack.environment()
         assert environment["CRON_SECRET"] == "set-by-somebody"
         assert len(environment["SUPABASE_SERVICE_ROLE_KEY"]) >= 32
@@ -162,6 +166,11 @@ def test_half_a_keyset_is_one_line_that_names_what_is_missing(home: Path, given:
     assert all(f"{name}" in said.partition(" missing")[0] for name in missing)
 
 
+def test_access_control_of_somebody_elses_keyset_is_not_ours_to_switch(home: Path) -> None:
+    keys = {"PUBNUB_PUBLISH_KEY": "pub", "PUBNUB_SUBSCRIBE_KEY": "sub"}
+    assert "PubNub's admin portal" in _error_of(sketchy(home, "up", "--enforce-access", **keys))
+
+
 def test_a_data_folder_of_another_version_is_one_line(home: Path) -> None:
     with EmbeddedPostgres(home, 16):
         pass
@@ -174,8 +183,12 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_existing_database_is_used_and_nothing_is_invented_in_it(home: Path, database_url: str) -> None:
-    with RunningStack(home, ("--dagster-port", "3100"), {"DATABASE_URL": database_url}) as stack:
+    given = {"DATABASE_URL": database_url, "ENVIRONMENT": "staging"}
+    with RunningStack(home, ("--dagster-port", "3100"), given) as stack:
         stack.wait_for("Dagster: ", seconds=_FIRST_START)
+        # What only the gateway lacks keeps no game waiting.
+        assert "gateway: none; gateway ended at once: error: SUPABASE_URL or" in stack.said()
+        assert "SKETCHY_GATEWAY_URL" not in stack.environment()
         assert "Postgres: yours" in stack.said()
         assert "players: none" in stack.said()
         assert not (home / "postgres").exists()
