@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 to 3.13 is needed (make PYTHON=python3.12 ...)" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing into $(VENV) (the first time takes about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[test,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[test,dev,docs,kubernetes]'
 	@touch $@
 
 up: $(STAMP) ## start the whole system and play 50 games through it

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from sketchy_orchestration.local import processes
 
-CONFIGURATION = Path(__file__).parents[3] / "deploy" / "nginx" / "sketchy.conf"
+FOLDER = Path(__file__).parents[3] / "deploy" / "nginx"
 GAME, OPERATORS = "play.example.com", "dagster.example.com"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
@@ -91,7 +91,7 @@ def proxy(folder: Path, *, gateway_port: int, dagster_port: int) -> Iterator[Pro
     chain = write_certificate(folder, GAME, OPERATORS)
     write_operator(folder, "ada", "a password")
     port, plain = processes.free_port(), processes.free_port()
-    text = CONFIGURATION.read_text(encoding="utf-8")
+    text = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("upstreams.conf", "sketchy.conf"))
     text = re.sub(r"^ *listen \[::\].*\n", "", text, flags=re.MULTILINE)
     text = text.replace("listen 443", f"listen 127.0.0.1:{port}").replace(
         "listen 80", f"listen 127.0.0.1:{plain}"

@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _command(unit: str) -> list[str]:
     (line,) = re.findall(r"^ExecStart=(.*)$", (UNITS / unit).read_text(encoding="utf-8"), re.MULTILINE)
-    return line.split()
+    return str(line).split()
 
 
 def test_systemd_finds_nothing_to_say(root: Path) -> None:
