@@ -90,6 +90,8 @@ class _Night:
         self._kernel.spawn(self._nature, self._trouble())
         # Rounds are at most three minutes, and what was paused or in backoff comes to rest in two more.
         self._kernel.run(ARRIVALS + 900.0, finished=self._at_rest)
+        # Whoever was paused may yet send something; nobody writes any more.
+        self._players.alive = False
         self._kernel.run(self._kernel.now + 2.0)
         books = self._books()
         breaches = invariants.check(books, self._expected())
