@@ -31,6 +31,7 @@ LIFETIME = 1800.0
 
 _RETRY_PAUSE = 0.5
 _OPENING = 30.0
+_LOOK_AT_FLAG = 0.5
 _NOBODY = UUID(int=0)
 
 
@@ -184,6 +185,22 @@ class GatewayDatabase:
             except PoolTimeout:  # the pool has closed itself: another one
                 log.warning("gateway_database_away", at=str(self._at), why="connections did not open in time")
         log.info("gateway_database_warm", connections=self._connections, pooled=self.pooled)
+        await self._follow_flag()
+
+    async def _follow_flag(self) -> None:
+        """The pool has the size that the flag gateway_connections says, while it is on, within a second."""
+        as_set = self._connections
+        while self._pool is not None:
+            await asyncio.sleep(_LOOK_AT_FLAG)
+            try:
+                (found,) = await self._rows(_One, "connections_wanted", {})
+            except (SketchyError, psycopg.Error):
+                continue
+            wanted = as_set if found.value is None else int(str(found.value))
+            if wanted != self._connections:
+                await self._pool.resize(wanted, wanted)
+                log.info("gateway_connections_changed", before=self._connections, now=wanted)
+                self._connections = wanted
 
     def _new_pool(self) -> AsyncConnectionPool[Connection]:
         return AsyncConnectionPool(

@@ -192,6 +192,11 @@ def change(
         )
 
 
+def lock_flags(connection: Connection[Row]) -> None:
+    """Hold what changing a flag will need, until the transaction ends: before any rollout's row is locked."""
+    connection.execute(query("rollout.lock_flags"))
+
+
 def record_look(
     connection: Connection[Row],
     rollout: Rollout,

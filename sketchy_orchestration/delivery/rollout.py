@@ -131,8 +131,8 @@ def tell(
 def halt(connection: Connection[Row], settings: Settings, *, by: str, reason: str) -> int:
     """Abort every active rollout and set its flag to 0: for the emergency stop. How many there were.
 
-    One statement that waits for no look and no version; safe to repeat. In a transaction that also sets flags
-    it comes first: rollouts are locked before flags everywhere.
+    One statement that waits for no look and no version, and half a second at most for a controller that is
+    frozen while it writes; safe to repeat.
     """
     said = "halted: nothing more is enrolled"
     told = messages(settings, "rollouts", said, by=by, reason=reason, grave=True)

@@ -83,6 +83,8 @@ def walk_one(
         return Walked(rollout, None, None)
     try:
         with connection.transaction():
+            if change is not None:
+                table.lock_flags(connection)
             if verdicts is not None:
                 table.record_look(connection, before, verdicts, rollout.counts, moment)
             if change is not None:

@@ -16,6 +16,10 @@ select pg_backend_pid()
 -- name: ready
 select to_regprocedure('orchestration.games_of_player(uuid, integer)') is not null as value
 
+-- name: connections_wanted
+select (select greatest(1, least(100, f.value))::integer
+        from orchestration.flags f where f.name = 'gateway_connections' and f.enabled) as value
+
 -- name: game_timer
 select phase, plays, time_remaining, phase_duration, phase_expires_at, server_time
 from orchestration.game_timer(%(game_id)s, %(user_id)s)

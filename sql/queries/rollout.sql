@@ -20,6 +20,9 @@ select orchestration.begin_rollout(%(flag)s, %(plan)s, %(percentage)s::numeric, 
 -- name: change
 select orchestration.change_rollout(%(id)s, %(version)s, %(to)s, %(action)s, %(by)s, %(reason)s, %(details)s, %(messages)s)
 
+-- name: lock_flags
+select pg_advisory_xact_lock(orchestration.lock_class(), 1)
+
 -- name: record_look
 select orchestration.record_look(%(id)s, %(version)s, %(looks)s, %(now)s, %(checkpoint)s, %(counts)s, %(verdicts)s)
 
@@ -27,8 +30,9 @@ select orchestration.record_look(%(id)s, %(version)s, %(looks)s, %(now)s, %(chec
 select orchestration.halt_rollouts(%(by)s, %(reason)s, %(messages)s)
 
 -- name: lease
--- A holder that falls silent loses it: within the limits of its session, whatever has become of its process.
-select pg_try_advisory_lock(orchestration.lock_class(), 5000), set_config('idle_session_timeout', '60s', false)
+-- A holder that falls silent loses it, and in a transaction at once: a halt waits for no longer than that.
+select pg_try_advisory_lock(orchestration.lock_class(), 5000), set_config('idle_session_timeout', '60s', false),
+       set_config('idle_in_transaction_session_timeout', '500ms', false)
 
 -- name: give_back
 select pg_advisory_unlock(orchestration.lock_class(), 5000)

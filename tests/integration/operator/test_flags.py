@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from pathlib import Path
@@ -9,8 +10,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from sketchy_orchestration.cli import flags as cli
 from sketchy_orchestration.database import flags
+from sketchy_orchestration.database.connect import Address, Role
+from sketchy_orchestration.database.gateway import GatewayDatabase
+from sketchy_orchestration.local.processes import wait_until
 from sketchy_orchestration.settings import Environment, Settings
 
 
@@ -106,3 +112,71 @@ def test_deny_beats_allow_beats_percentage(connection: psycopg.Connection) -> No
     assert includes()
     flags.set_flag(connection, "enrolment", by="ann", reason="x", value=100, deny=["vip"])
     assert not includes()
+
+
+def test_an_operator_adds_a_flag_of_any_kind_and_takes_it_away(connection: psycopg.Connection) -> None:
+    who = {"by": "ann", "reason": "a party"}
+    switch = flags.add_flag(connection, "double_votes", "switch", value=None, description="Twice", **who)
+    share = flags.add_flag(connection, "new_canvas", "percentage", value=5, description="New", **who)
+    number = flags.add_flag(connection, "most_players", "number", value=8, description="Most", **who)
+    assert [one.shown for one in (switch, share, number)] == ["on", "5 %", "8"]
+    # Buckets of one flag are independent of another's.
+    assert share.name != "enrolment"
+    within, bucket = flags.asked(connection, "new_canvas", "somebody")
+    assert within == (bucket < 500)
+    for wrong in (("double_votes", "switch", None), ("Wrong", "switch", None), ("x", "percentage", 101)):
+        with pytest.raises(flags.FlagError):
+            flags.add_flag(connection, wrong[0], wrong[1], value=wrong[2], description="x", **who)
+    flags.remove_flag(connection, "new_canvas", by="bob", reason="over")
+    history = flags.history(connection, "new_canvas")
+    assert [(row["changed_by"], row["reason"]) for row in history[:2]] == [("bob", "over"), ("bob", "over")]
+    with pytest.raises(flags.FlagError, match="came with the system"):
+        flags.remove_flag(connection, "enrolment", by="bob", reason="x")
+    with pytest.raises(flags.FlagError, match="no flag new_canvas"):
+        flags.remove_flag(connection, "new_canvas", by="bob", reason="x")
+
+
+def test_the_command_line_sets_adds_lists_and_asks(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, connection: psycopg.Connection
+) -> None:
+    from sketchy_orchestration import settings as reading
+
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    reading.settings.cache_clear()
+    run, why = CliRunner().invoke, ["--reason", "a test"]
+    try:
+        assert run(cli.app, ["add", "new_canvas", "5%", "--description", "New", *why]).exit_code == 0
+        assert run(cli.app, ["lists", "new_canvas", "--allow", "vip", "--allow", "ann", *why]).exit_code == 0
+        assert run(cli.app, ["lists", "new_canvas", "--deny", "ann", *why]).exit_code == 0
+        assert run(cli.app, ["ask", "new_canvas", "vip"]).output.startswith("within new_canvas")
+        assert run(cli.app, ["ask", "new_canvas", "ann"]).output.startswith("not within")
+        assert run(cli.app, ["set", "new_canvas", "100", *why]).output == "new_canvas is now 100 %\n"
+        assert "a test" in run(cli.app, ["history", "new_canvas"]).output
+        assert run(cli.app, ["set", "new_canvas", "100"]).exit_code == 2
+    finally:
+        reading.settings.cache_clear()
+    one = flags.flag(connection, "new_canvas")
+    assert (one.allow, one.deny) == (["vip"], ["ann"])
+
+
+async def test_the_gateways_pool_follows_its_flag(connection: psycopg.Connection, database_url: str) -> None:
+    database = GatewayDatabase(
+        Address.of_role(Settings(_env_file=None, database_url=database_url), Role.gateway),  # type: ignore[call-arg,arg-type]
+        connections=1,
+        wait=5,
+        waiting=10,
+        statement_seconds=5,
+    )
+    database.open()
+    try:
+
+        def becomes(size: int) -> bool:
+            return wait_until(lambda: database.stats()["size"] == size, seconds=10)
+
+        assert await asyncio.to_thread(becomes, 1)
+        flags.set_flag(connection, "gateway_connections", by="ann", reason="busy", enabled=True, value=3)
+        assert await asyncio.to_thread(becomes, 3)
+        flags.set_flag(connection, "gateway_connections", by="ann", reason="quiet", enabled=False)
+        assert await asyncio.to_thread(becomes, 1)
+    finally:
+        await database.close()
