@@ -39,7 +39,12 @@ _TRANSITIONS = """
            extract(epoch from t.at)::float8 as at,
            extract(epoch from t.next_deadline)::float8 as next_deadline,
            t.rebased, t.cause, t.handler,
-           orchestration.phase_seconds(t.to_phase, to_jsonb(g))::float8 as seconds
+           orchestration.phase_seconds(t.to_phase, to_jsonb(g))::float8 as seconds,
+           case when t.cause = 'all_submitted' then not exists (
+               select from public.game_participants p
+               where p.game_id = t.game_id and p.left_at is null
+                 and not exists (select from public.submissions s
+                                 where s.game_id = p.game_id and s.user_id = p.user_id)) end as all_drew
     from orchestration.transitions t left join public.games g on g.id = t.game_id
     order by t.at, t.id
 """

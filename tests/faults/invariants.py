@@ -15,7 +15,12 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One row of orchestration.transitions; moments in seconds since 1970, `seconds` of the new phase."""
+    """One row of orchestration.transitions; moments in seconds since 1970.
+
+    Attributes:
+        seconds: length of the new phase.
+        all_drew: no player of the game is without a drawing, where somebody has looked.
+    """
 
     game_id: str
     from_phase: str
@@ -27,6 +32,7 @@ class Transition:
     cause: str
     handler: str
     seconds: float | None
+    all_drew: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +180,16 @@ def _clock(books: Books, expected: Expected) -> Iterator[Breach]:
         left[move.game_id, move.from_phase] += 1
         if move.cause == "timer" and (move.deadline is None or move.at < move.deadline):
             yield Breach("never early", f"{name} at {move.at}, its deadline {move.deadline}")
+        if move.cause == "all_submitted" and (move.from_phase != "drawing" or move.all_drew is False):
+            yield Breach(
+                "never early", f"{name} as if all had submitted, before its deadline {move.deadline}"
+            )
         if last.setdefault(move.game_id, move.from_phase) != move.from_phase:
             yield Breach("never twice", f"{name}, but it was in {last[move.game_id]}")
         last[move.game_id] = move.to_phase
-        if move.handler != enrolled.get(move.game_id, "legacy"):
-            yield Breach(
-                "one hand", f"{name} by {move.handler}, it is enrolled with {enrolled.get(move.game_id)}"
-            )
+        hand = "orchestration" if move.cause == "timer" else move.handler
+        if hand != enrolled.get(move.game_id, "legacy"):
+            yield Breach("one hand", f"{name} by {hand}, it is enrolled with {enrolled.get(move.game_id)}")
         yield from _next_deadline(move, name)
     for (game, phase), times in left.items():
         if times > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -181,9 +180,3 @@ def holders(connection: Connection) -> dict[int, int]:
 def stopped(process: Process) -> bool:
     """Whether a process is frozen by SIGSTOP."""
     return Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].startswith("T")
-
-
-def parse(line: str) -> dict[str, Any]:
-    """One line of JSON."""
-    found: dict[str, Any] = json.loads(line)
-    return found
