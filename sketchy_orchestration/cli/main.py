@@ -31,6 +31,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "probe": ("probe", "probe", "How long a message takes from here through PubNub and back."),
     "flags": ("flags", "app", "Switches, percentages and numbers that take effect within a second."),
     "stop": ("stop", "stop", "Emergency stop: everything stands still within a second; and its lifting."),
+    "deploy": ("deploy", "deploy", "Bring a release into production; go on with it; take it back."),
     "validate": ("validate", "app", "Run the checklists; go or no go for this exact version."),
     "releases": ("releases", "releases", "What runs where, since when, which version each shift has."),
     "rollback": ("rollback", "app", "Switch a part off, or do what answers a known risk."),

@@ -43,7 +43,7 @@ class Beat:
 
 
 def _start(
-    shift_id: UUID, kind: str, version: str, host: str, pid: int, run_id: str | None
+    shift_id: UUID, kind: str, version: str, host: str, pid: int, run_id: str | None, release: str | None
 ) -> dict[str, object]:
     return {
         "shift_id": shift_id,
@@ -52,6 +52,7 @@ def _start(
         "host": host,
         "pid": pid,
         "dagster_run_id": run_id,
+        "release": release,
     }
 
 
@@ -75,8 +76,10 @@ def start(
     host: str,
     pid: int,
     run_id: str | None,
+    release: str | None = None,
 ) -> None:
-    connection.execute(query("shifts.start"), _start(shift_id, kind, version, host, pid, run_id))
+    values = _start(shift_id, kind, version, host, pid, run_id, release)
+    connection.execute(query("shifts.start"), values)
 
 
 def beat(connection: Connection[Row], shift_id: UUID, report: Mapping[str, float]) -> Beat | None:

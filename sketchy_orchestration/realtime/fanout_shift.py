@@ -20,6 +20,7 @@ from sketchy_orchestration.pubnub.sdk import SdkPublisher
 from sketchy_orchestration.realtime.relay import Relay
 from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftIdentity
 from sketchy_orchestration.settings import Settings
+from sketchy_orchestration.version import this_version
 
 CONNECTIONS = 1_000
 """To PubNub at most: the flag fanout_concurrency, times the channels of an event, may rise up to this."""
@@ -125,6 +126,7 @@ def start_fanout_shift(identity: ShiftIdentity, settings: Settings) -> RunningSh
             identity.host,
             identity.pid,
             identity.dagster_run_id,
+            this_version(settings).label,
         )
     shift = FanoutShift(identity, settings, lambda: SdkPublisher(keyset, concurrency=CONNECTIONS))
     return RunningShift(identity, shift.work)

@@ -19,6 +19,7 @@ from sketchy_orchestration.domain.lateness import Histogram
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftIdentity
 from sketchy_orchestration.settings import Settings
+from sketchy_orchestration.version import this_version
 
 HEARTBEAT = 1.0
 """Seconds between heartbeats; no row of ours is updated more often."""
@@ -245,5 +246,6 @@ def start_timer_shift(identity: ShiftIdentity, settings: Settings) -> RunningShi
         identity.host,
         identity.pid,
         identity.dagster_run_id,
+        this_version(settings).label,
     )
     return RunningShift(identity, TimerShift(identity, settings, connection).work)

@@ -246,3 +246,4 @@ grant execute on function
     orchestration.expire_released(), orchestration.lift_stop(text, text),
     orchestration.note_action(text, text, text, jsonb)
     to sketchy_operator;
+select orchestration.secure_tables();

@@ -1,6 +1,6 @@
 -- name: start
-insert into orchestration.shifts (shift_id, kind, version, host, pid, dagster_run_id)
-values (%(shift_id)s, %(kind)s, %(version)s, %(host)s, %(pid)s, %(dagster_run_id)s)
+insert into orchestration.shifts (shift_id, kind, version, host, pid, dagster_run_id, release)
+values (%(shift_id)s, %(kind)s, %(version)s, %(host)s, %(pid)s, %(dagster_run_id)s, %(release)s)
 
 -- name: beat
 update orchestration.shifts s

@@ -1,0 +1,116 @@
+"""Production deployment as a job: every step in the run's log, the way back by itself."""
+
+import sys
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
+from pydantic import Field
+
+from sketchy_orchestration.defs.delivery.rollback import OWNER_TAGS, report, teller
+from sketchy_orchestration.defs.resources import PostgresResource, PubNubResource
+from sketchy_orchestration.delivery import deployment
+from sketchy_orchestration.delivery.deployment_host import CommandHost, Host, ProcessHost
+from sketchy_orchestration.delivery.deployment_steps import Config, Parts
+from sketchy_orchestration.delivery.steps import Steps
+from sketchy_orchestration.settings import Settings
+
+
+class DeploymentConfig(dg.Config):
+    """Config of production_deployment."""
+
+    action: str = Field(
+        default="start", pattern="^(start|resume|roll_back)$", description="start, resume or roll_back"
+    )
+    reason: str = Field(default="launched from the Dagster UI", min_length=1, description="Why; kept")
+    python: str = Field(default="", description="Interpreter of the new release; empty: the one at work here")
+    path: str = Field(default="", description="Checkout of the new release, where it is not installed")
+    code_command: str = Field(
+        default="", description="Command that starts its code server, where this machine does not run it"
+    )
+    shifts_command: str = Field(default="", description="Command that starts its shifts")
+    undo_command: str = Field(default="", description="Command that brings the release before back")
+    window: str = Field(default="02:00-06:00", description="UTC; outside it a deployment is refused")
+    override: str = Field(default="", description="Why it is done outside the window all the same")
+    watch_minutes: float = Field(default=30.0, ge=0, le=1440, description="Watch before the rollout")
+    legacy_cron: str = Field(default="", description="What was done about the legacy cron; recorded")
+    start_rollout: bool = Field(default=True, description="Begin the default rollout at the end")
+
+
+class DagsterSchedules:
+    """Sensors and schedules that somebody switched off in this Dagster."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+
+    def switch_on(self) -> list[str]:
+        """See `Schedules`."""
+        off = [one for one in self._states() if one.status is InstigatorStatus.STOPPED]
+        for state in off:
+            self._instance.update_instigator_state(state.with_status(InstigatorStatus.RUNNING))
+        return [state.instigator_name for state in off]
+
+    def switch_off(self, names: list[str]) -> None:
+        """See `Schedules`."""
+        for state in self._states():
+            if state.instigator_name in names:
+                self._instance.update_instigator_state(state.with_status(InstigatorStatus.STOPPED))
+
+    def _states(self) -> list[InstigatorState]:
+        return list(self._instance.all_instigator_state())
+
+
+def _parts(config: DeploymentConfig, settings: Settings, instance: dg.DagsterInstance) -> Parts:
+    logs = Path(settings.sketchy_home).resolve() / "releases"
+    python = config.python or sys.executable
+    new: Host = ProcessHost(settings, logs / "new", python=python, path=config.path)
+    old: Host = ProcessHost(settings, logs / "old")
+    if config.code_command or config.shifts_command:
+        new = CommandHost(
+            config.python or config.path, config.code_command, config.shifts_command, config.undo_command
+        )
+        old = CommandHost("previous", shifts=config.undo_command)
+    wanted = Config(
+        python=python,
+        path=config.path,
+        window=config.window,
+        override=config.override,
+        watch_minutes=config.watch_minutes,
+        legacy_cron=config.legacy_cron,
+        start_rollout=config.start_rollout,
+    )
+    return Parts(settings, wanted, new, old, schedules=DagsterSchedules(instance))
+
+
+@dg.op
+def walk_the_deployment(
+    context: dg.OpExecutionContext,
+    config: DeploymentConfig,
+    postgres: PostgresResource,
+    pubnub: PubNubResource,
+) -> None:
+    """Walks the steps, each kept in the database before the next; rolls back by itself when one fails."""
+    parts = _parts(config, pubnub.settings(postgres), context.instance)
+    tell = teller(context)
+    by = f"dagster run {context.run_id}"
+    done: Steps
+    if config.action == "roll_back":
+        done = deployment.roll_back(parts, by=by, reason=config.reason, tell=tell)
+    elif config.action == "resume":
+        done = deployment.resume(parts, tell=tell)
+    else:
+        done = deployment.deploy(parts, by=by, reason=config.reason, tell=tell)
+    report(context, f"deployment of {parts.new.label}", done)
+
+
+@dg.job(tags=OWNER_TAGS)
+def production_deployment() -> None:
+    """Brings a validated version into production beside the old one, watches it, begins the rollout.
+
+    It refuses without a fresh go for this very version and outside the window. A failure after the first
+    change is rolled back by itself. A run that was killed: launch it with action resume or roll_back.
+    """
+    walk_the_deployment()
+
+
+definitions = dg.Definitions(jobs=[production_deployment])

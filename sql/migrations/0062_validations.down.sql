@@ -1,0 +1,2 @@
+drop table orchestration.attestations;
+drop table orchestration.validations;

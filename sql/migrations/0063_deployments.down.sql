@@ -1,0 +1,2 @@
+drop table orchestration.deployment_steps;
+drop table orchestration.deployments;

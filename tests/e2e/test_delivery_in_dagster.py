@@ -1,0 +1,148 @@
+"""Validation, deployment and the way back in a real Dagster, launched over GraphQL as the UI does."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import httpx
+import pytest
+
+from sketchy_orchestration.database.migrate import migrate_up
+from sketchy_orchestration.domain.validation import Item
+from sketchy_orchestration.local import application
+from sketchy_orchestration.local.postgres import RunningPostgres
+from sketchy_orchestration.local.pubnub import LocalPubNub
+from tests.e2e.dagster_runner import RunningDagster
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.xdist_group("dagster"),
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer"),
+]
+
+SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
+_LAUNCH = """
+mutation ($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
+  __typename ... on LaunchRunSuccess { run { runId } } } }
+"""
+
+
+class Operator:
+    """Launches jobs as the UI does."""
+
+    def __init__(self, dagster: RunningDagster) -> None:
+        self.dagster = dagster
+        self.client = httpx.Client(base_url=dagster.start_webserver(), timeout=30, trust_env=False)
+
+    def run(
+        self, job: str, op: str = "", seconds: float = 60, **config: Any
+    ) -> tuple[str, dg.DagsterRunStatus]:
+        """Launch it, wait until it has ended; its id and how."""
+        selector = {
+            "repositoryLocationName": "it",
+            "repositoryName": "__repository__",
+            "jobName": job,
+        }
+        ops = {"ops": {op: {"config": config}}} if config else {}
+        parameters = {"selector": selector, "runConfigData": json.dumps(ops)}
+        query = {"query": _LAUNCH, "variables": {"parameters": parameters}}
+        answer = self.client.post("/graphql", json=query).json()["data"]["launchRun"]
+        run_id = str(answer["run"]["runId"])
+        self.dagster.wait(
+            lambda: self.dagster.status(run_id).value in {"SUCCESS", "FAILURE", "CANCELED"}, seconds=seconds
+        )
+        return run_id, self.dagster.status(run_id)
+
+    def said(self, run_id: str) -> str:
+        return "\n".join(entry.user_message for entry in self.dagster.instance.all_logs(run_id))
+
+
+@pytest.fixture
+def operator(postgres: RunningPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    url = postgres.create_database(name)
+    application.install(url)
+    migrate_up(url)
+    with LocalPubNub() as pubnub:
+        running = RunningDagster(
+            tmp_path_factory.mktemp("delivery"),
+            url,
+            PUBNUB_ORIGIN=pubnub.origin,
+            PUBNUB_PUBLISH_KEY=pubnub.publish_key,
+            PUBNUB_SUBSCRIBE_KEY=pubnub.subscribe_key,
+            GATEWAY_PORT="1",
+        )
+        try:
+            operator = Operator(running)
+            yield operator
+            operator.client.close()
+        finally:
+            for (row,) in ([each] for each in running.execute("select kept from orchestration.deployments")):
+                stop_processes(row["kept"])
+            running.stop()
+    postgres.drop_database(name)
+
+
+def stop_processes(kept: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from sketchy_orchestration.delivery.deployment_host import ProcessHost
+    from sketchy_orchestration.settings import Settings
+
+    host = ProcessHost(Settings(_env_file=None), Path())  # type: ignore[call-arg]  # pydantic's
+    for placement in (kept.get("placement", {}), kept.get("old_back", {})):
+        host.stop(placement)
+
+
+def test_validated_deployed_taken_back_and_stopped(operator: Operator) -> None:
+    dagster = operator.dagster
+    dagster.execute("select orchestration.set_flag('enrolment', 'ann', 'a test', null, 100)")
+    dagster.wait_until_settled()
+
+    run, status = operator.run("production_deployment")
+    assert status is FAILURE
+    assert "has not been validated" in operator.said(run)
+
+    run, status = operator.run("staging_validation", "run_the_checklists", seconds=400, games=10)
+    assert status is SUCCESS, operator.said(run)
+    (verdict,) = dagster.execute("select go, passed, total, why from orchestration.validations")
+    assert (verdict["go"], verdict["why"]) == (True, "every step passed")
+    assert dagster.execute("select count(*) as n from public.games")[0]["n"] == 0
+    for item in Item:
+        dagster.execute(
+            "insert into orchestration.attestations (item, attested_by, note, expires_at)"
+            " values (%s, 'ann', 'looked at', now() + interval '1 day')",
+            str(item),
+        )
+
+    wanted = {"override": "a test", "watch_minutes": 0.05, "op": "walk_the_deployment", "seconds": 200}
+    dagster.execute(
+        "insert into orchestration.alerts (rule, severity, state, value, fired_at)"
+        " values ('made_up', 'critical', 'firing', 1, now())"
+    )
+    run, status = operator.run("production_deployment", **wanted)
+    assert status is FAILURE
+    assert "undo code" in operator.said(run)
+    dagster.execute("delete from orchestration.alerts where rule = 'made_up'")
+    run, status = operator.run("production_deployment", **wanted)
+    assert status is SUCCESS, operator.said(run)
+    states = [
+        row["state"] for row in dagster.execute("select state from orchestration.deployments order by 1")
+    ]
+    assert states == ["failed", "rolled_back", "succeeded"]
+
+    _, status = operator.run("rollback_pubnub", "answer_pubnub", dry_run=False, reason="a test")
+    assert status is SUCCESS
+    run, status = operator.run("emergency_rollback")
+    assert status is SUCCESS, operator.said(run)
+    off = dagster.execute(
+        "select name from orchestration.flags where kind = 'switch' and not enabled order by 1"
+    )
+    assert [row["name"] for row in off] == ["pubnub_broadcasting", "timer_monitoring"]
+    dagster.wait(lambda: "starting none: an emergency stop" in dagster.said("daemon"))
+    assert dagster.at_work("timer") == dagster.at_work("fanout") == []
