@@ -26,7 +26,8 @@ def tune(
       sketchy tune
       sketchy tune --days 2 --json
     """
-    with connect(joined_settings(), Role.operator, application_name="sketchy tune") as connection:
+    settings = joined_settings()
+    with connect(settings, Role.operator, application_name="sketchy tune", autocommit=False) as connection:
         connection.read_only = True
         found = propose(connection, {rule.name: rule.limit for rule in RULES}, days)
     if as_json:

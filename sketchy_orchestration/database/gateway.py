@@ -32,6 +32,8 @@ LIFETIME = 1800.0
 _RETRY_PAUSE = 0.5
 _OPENING = 30.0
 _LOOK_AT_FLAG = 0.5
+# When the flag takes connections away, an idle one goes this often (s).
+_SHRINK = 0.2
 _NOBODY = UUID(int=0)
 
 
@@ -211,6 +213,7 @@ class GatewayDatabase:
             max_waiting=self._waiting,
             timeout=self._wait,
             max_lifetime=LIFETIME,
+            max_idle=_SHRINK,
             # A pooler may hand the next transaction to a server that never saw our prepared statements.
             kwargs={"autocommit": True, "prepare_threshold": None if self.pooled else 1},
             configure=self._configure,

@@ -39,10 +39,11 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is remembered of a metric within a step: failing measurements, and errors in a row."""
+    """What is remembered of a metric within a step: failures; errors and successes in a row."""
 
     failures: int = 0
     errors: int = 0
+    successes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,13 @@ def judge(metric: Metric, measured: Sequence[Measurement], counts: Counts) -> Ju
         measured: the whole step so far, then the recent past, which only adds what fails or is an error.
     """
     limits = _Limits(
-        metric.name, metric.minimum, metric.empty, metric.failure_limit, metric.error_limit, metric.dry_run
+        metric.name,
+        metric.minimum,
+        metric.empty,
+        metric.failure_limit,
+        metric.error_limit,
+        metric.dry_run,
+        metric.successes,
     )
     whole, *parts = measured
     told = [each for each in parts if each.error is not None or each.sample]
@@ -112,6 +119,7 @@ class _Limits:
     failures: int
     errors: int
     dry_run: bool
+    successes: int = 1
 
 
 def _of_threshold(metric: Metric, measured: Measurement) -> _Outcome:
@@ -158,7 +166,7 @@ def _fold(limits: _Limits, outcomes: Sequence[_Outcome], before: Counts) -> Judg
         limits.dry_run,
     )
     if failing is not None:
-        counts = Counts(before.failures + 1, 0)
+        counts = Counts(before.failures + 1)
         if counts.failures > limits.failures:
             return replace(judged, verdict=Verdict.failed, counts=counts)
         said = f"{told.said}; failing {counts.failures} of {limits.failures} times tolerated"
@@ -170,7 +178,13 @@ def _fold(limits: _Limits, outcomes: Sequence[_Outcome], before: Counts) -> Judg
             return replace(judged, counts=counts, said=said, blind=True)
         return replace(judged, counts=counts, waits=True)
     assert step.verdict is not None, "an error was dealt with above"  # noqa: S101
-    return replace(judged, verdict=step.verdict, counts=Counts(before.failures, 0))
+    if step.verdict is not Verdict.passed:
+        return replace(judged, verdict=step.verdict, counts=Counts(before.failures))
+    counts = Counts(before.failures, successes=before.successes + 1)
+    if counts.successes < limits.successes:
+        said = f"{told.said}; passed {counts.successes} of {limits.successes} times in a row"
+        return replace(judged, counts=counts, said=said, waits=True)
+    return replace(judged, verdict=Verdict.passed, counts=counts)
 
 
 def merged(before: Mapping[str, Counts], judged: Sequence[Judged]) -> dict[str, Counts]:

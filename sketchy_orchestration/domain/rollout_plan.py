@@ -64,6 +64,7 @@ class Metric(_Part):
         limit: the value must be below it, or above it: as the metric says; None takes the metric's own.
         failure_limit: failing measurements of a step that are tolerated; one more is a failed verdict.
         error_limit: measurements in a row that could not be made, before it counts as not to be measured.
+        successes: looks in a row that must pass before the checkpoint does.
         minimum: a smaller sample is inconclusive, unless no further sample could mend it.
         empty: what it means that there are no data.
         dry_run: measured, shown and recorded, but decides nothing.
@@ -73,6 +74,7 @@ class Metric(_Part):
     limit: float | None = None
     failure_limit: Annotated[int, Field(ge=0)] = 0
     error_limit: Annotated[int, Field(ge=0)] = 4
+    successes: Annotated[int, Field(ge=1)] = 1
     minimum: Annotated[int, Field(ge=1)] = 1
     empty: EmptyData = EmptyData.inconclusive
     dry_run: bool = False

@@ -142,6 +142,7 @@ def test_the_command_line_sets_adds_lists_and_asks(
     from sketchy_orchestration import settings as reading
 
     monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("COLUMNS", "250")
     reading.settings.cache_clear()
     run, why = CliRunner().invoke, ["--reason", "a test"]
     try:

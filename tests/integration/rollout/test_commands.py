@@ -8,11 +8,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from sketchy_orchestration import settings as reading
 from sketchy_orchestration.cli.main import app
 from sketchy_orchestration.domain.rollout_plan import Plan
+from sketchy_orchestration.monitoring.alerting import Alerting
+from tests.integration.monitoring.receivers import webhook
 from tests.integration.rollout.simulation import Simulation
 
 Run = Callable[..., Result]
@@ -50,12 +53,25 @@ def test_an_operator_drives_a_rollout_by_commands(run: Run, simulation: Simulati
     assert "is at 0 %" in run("rollout", "abort", *why).output
     history = json.loads(run("rollout", "history", "--json").output)
     assert [each["action"] for each in reversed(history)] == [
-        *("start", "pause", "resume", "promote", "complete", "undo", "retry", "abort")
+        *("start", "pause", "resume", "promote", "skip", "undo", "retry", "abort")
     ]
     assert {(each["by"], each["reason"]) for each in history} == {("ann", "a test")}
     # It shows the end once and is gone: nothing is active any more.
     assert "aborted" in run("rollout", "watch").output
     assert json.loads(run("rollout", "status", "--json").output)["state"] == "aborted"
+
+
+def test_changes_are_told_through_the_alert_channels(
+    simulation: Simulation, connection: psycopg.Connection
+) -> None:
+    with webhook() as heard:
+        settings = simulation.settings.model_copy(
+            update={"alert_slack_url": SecretStr(f"json://{heard.url}/")}
+        )
+        simulation.settings = settings
+        simulation.start()
+        Alerting(settings).evaluate(connection)
+    assert "[info rollout] enrolment: rollout started at 0 % (default, 4 steps)" in heard.titles
 
 
 def test_a_wrong_plan_says_all_that_is_wrong(run: Run, tmp_path: Path) -> None:
@@ -77,7 +93,7 @@ def test_tune_proposes_from_what_was_measured_and_changes_nothing(
         simulation.tick()
     found = {(each["name"], each["where"]): each for each in json.loads(run("tune", "--json").output)}
     lateness = found["lateness_p95_ms", "plan, limit"]
-    assert (lateness["now"], lateness["proposed"]) == (1000, 13)
+    assert (lateness["now"], lateness["proposed"]) == (1000, 12)
     assert found["fanout_concurrency", "flag"]["proposed"] == 20
     assert found["pubnub_failures", "monitoring/rules.py"]["proposed"] is not None
     assert "nothing was changed" in run("tune").output

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -139,6 +140,33 @@ def test_two_controllers_and_two_operators_at_once(simulation: Simulation) -> No
         rollouts.start(connection, settings, Plan(), by="bob", reason="x")
     with pytest.raises(ChangedMeanwhileError, match="is at step 2"):
         rollouts.tell(connection, settings, "enrolment", Wish(Action.promote), by="bob", reason="x", step=1)
+
+
+def test_nobody_who_sets_flags_deadlocks_with_a_rollout(simulation: Simulation, database_url: str) -> None:
+    """Operators setting the very flag, the controller, and halts, all at once, again and again."""
+    settings, connection = simulation.settings, simulation.connection
+    simulation.start()
+
+    def set_the_flag(number: int) -> None:
+        with psycopg.connect(database_url, autocommit=True) as own:
+            own.execute("select orchestration.set_flag('enrolment', 'bob', 'x', null, %s)", [number % 5])
+
+    def go_on(_: int) -> None:
+        with connect(settings, Role.operator) as own, suppress(RolloutError):
+            rollouts.tell(own, settings, "enrolment", Wish(Action.retry), by="ann", reason="x")
+
+    def halt(_: int) -> None:
+        with connect(settings, Role.operator) as own:
+            rollouts.halt(own, settings, by="ann", reason="x")
+
+    with ThreadPoolExecutor(4) as pool:
+        work = [pool.submit(each, n) for n in range(10) for each in (set_the_flag, go_on, halt)]
+        work += [pool.submit(walk, settings) for _ in range(10)]
+        for each in work:
+            each.result()
+    rollouts.halt(connection, settings, by="ann", reason="the end")
+    assert simulation.rollout().state is State.aborted
+    assert simulation.percentage() in (0, *range(5))
 
 
 @pytest.fixture

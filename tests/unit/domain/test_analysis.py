@@ -64,10 +64,19 @@ def test_a_recent_fault_fails_though_the_step_as_a_whole_is_good() -> None:
 def test_failures_are_tolerated_up_to_their_limit_and_do_not_pass() -> None:
     tolerant = ACCURACY.model_copy(update={"failure_limit": 1})
     first = verdict(tolerant, BAD)
-    assert (first.verdict, first.waits, first.counts) == (Verdict.inconclusive, True, Counts(1, 0))
+    assert (first.verdict, first.waits, first.counts) == (Verdict.inconclusive, True, Counts(1))
     again = verdict(tolerant, GOOD, counts=first.counts)
-    assert (again.verdict, again.counts) == (Verdict.passed, Counts(1, 0))
+    assert (again.verdict, again.counts) == (Verdict.passed, Counts(1, 0, 1))
     assert verdict(tolerant, BAD, counts=again.counts).verdict is Verdict.failed
+
+
+def test_some_metrics_must_pass_several_times_in_a_row() -> None:
+    strict = ACCURACY.model_copy(update={"successes": 2, "failure_limit": 1})
+    once = verdict(strict, GOOD)
+    assert (once.verdict, once.waits) == (Verdict.inconclusive, True)
+    assert verdict(strict, GOOD, counts=once.counts).verdict is Verdict.passed
+    interrupted = verdict(strict, BAD, counts=once.counts)
+    assert verdict(strict, GOOD, counts=interrupted.counts).verdict is Verdict.inconclusive
 
 
 def test_errors_in_a_row_are_counted_apart_and_end_blind() -> None:

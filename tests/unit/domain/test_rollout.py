@@ -182,7 +182,8 @@ def test_abort_leaves_the_flag_where_it_is_told() -> None:
 _STATES = [
     rollout(),
     *(rollout(state=State.paused, pause=pause, paused_at=START) for pause in Pause),
-    *(rollout(state=state) for state in (State.completed, State.aborted, State.rolled_back, State.undone)),
+    *(rollout(state=state) for state in (State.completed, State.aborted, State.undone)),
+    rollout(state=State.rolled_back, percentage=0.0),
 ]
 
 
