@@ -148,11 +148,15 @@ def ask(
 def show_history(
     name: str = typer.Argument(help="The flag's name."),
     limit: int = typer.Option(20, min=1, max=1000, help="Most changes to show."),
+    as_json: bool = typer.Option(False, "--json", help="Machine-readable, one array."),
 ) -> None:
     """Who changed a flag, when, to what and why; newest first."""
     with connect(joined_settings(), Role.operator, application_name="sketchy flags") as connection:
         table.flag(connection, name)
         rows = table.history(connection, name, limit)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, default=str))
+        return
     shown = Table("at", "by", "on", "value", "allow", "deny", "why", "request id")
     for row in rows:
         shown.add_row(

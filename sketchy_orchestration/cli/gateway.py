@@ -114,14 +114,19 @@ def off() -> None:
 
 
 @_row_security.command()
-def status() -> None:
+def status(as_json: bool = typer.Option(False, "--json", help="Machine-readable, one array.")) -> None:
     """Say whether it is on."""
     from sketchy_orchestration.database import row_security
     from sketchy_orchestration.database.connect import Role, connect
 
     with connect(settings(), Role.owner) as connection:
-        for table, enabled, ours in row_security.status(connection):
-            typer.echo(f"{table}: {'on' if enabled else 'off'}{' (switched on here)' if ours else ''}")
+        found = list(row_security.status(connection))
+    if as_json:
+        rows = [{"table": table, "on": enabled, "switched_on_here": ours} for table, enabled, ours in found]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for table, enabled, ours in found:
+        typer.echo(f"{table}: {'on' if enabled else 'off'}{' (switched on here)' if ours else ''}")
 
 
 def _switch(wanted: bool) -> None:

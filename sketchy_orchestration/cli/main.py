@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from sketchy_orchestration.cli.examples import add_examples
 from sketchy_orchestration.errors import SketchyError
 
 # Command -> (module, what in it, one line of help). A module is imported only when its command is run: with
@@ -42,6 +43,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "gateway": ("gateway", "app", "The HTTP functions."),
     "code-server": ("code_server", "code_server", "Serve the definitions to Dagster."),
     "settings": ("settings", "app", "What can be set, what is set here, and files to begin with."),
+    "completion": ("completion", "completion", "What a shell needs to complete commands and options."),
     "shift": ("shift", "app", "Run a timer or fan-out shift without Dagster."),
 }
 
@@ -67,6 +69,7 @@ class _Groups(TyperGroup):
         command = get_command(found)
         command.name = cmd_name
         command.short_help = short_help
+        add_examples(command, f"sketchy {cmd_name}")
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
@@ -96,6 +99,11 @@ def main(arguments: list[str] | None = None) -> None:
     Exit codes: 0 done, 1 an error (one line on stderr), 2 a usage error, 130 interrupted.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    if "_SKETCHY_COMPLETE" in os.environ:
+        # typer's own shells instead of click's; only when a shell asks, for it costs an import.
+        from typer._completion_classes import completion_init
+
+        completion_init()
     # Wherever it stands in the line, and before anything else can fail.
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

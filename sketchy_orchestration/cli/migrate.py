@@ -129,9 +129,14 @@ def status(as_json: bool = typer.Option(False, "--json", help="Machine-readable,
 
 
 @app.command()
-def verify() -> None:
+def verify(
+    as_json: bool = typer.Option(False, "--json", help="Machine-readable: an array of the differences."),
+) -> None:
     """Compare the database with what the migrations made of it. Exit code 1 when something differs."""
     problems = migrate.verify(_url())
+    if as_json:
+        typer.echo(json.dumps([str(problem) for problem in problems], indent=2))
+        raise typer.Exit(1 if problems else 0)
     for problem in problems:
         typer.echo(problem)
     if problems:

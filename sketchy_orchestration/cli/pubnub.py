@@ -240,9 +240,15 @@ def fault_off(
 
 
 @fault.command("list", epilog="Example:  sketchy pubnub fault list")
-def fault_list(origin: str | None = _ORIGIN) -> None:
+def fault_list(
+    origin: str | None = _ORIGIN,
+    as_json: bool = typer.Option(False, "--json", help="Machine-readable, one array."),
+) -> None:
     """Show the faults that are on."""
     faults = _running(origin).faults()
+    if as_json:
+        typer.echo(json.dumps(faults, indent=2))
+        return
     if not faults:
         typer.echo("no fault is on")
         return
