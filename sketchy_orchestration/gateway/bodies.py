@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any, NoReturn, TypeVar
 
+import structlog
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 

@@ -9,6 +9,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import structlog
 
 from sketchy_orchestration.local.processes import wait_until
 from tests.integration.gateway.serving import (
@@ -260,6 +261,16 @@ def test_two_requests_at_once_keep_their_ids(gateway: Serving, world: World) -> 
         assert sorted(pool.map(ask, range(8))) == [(f"r-{n}", f"r-{n}") for n in range(8)]
     written = {row[0] for row in world.conn.execute("select request_id from orchestration.outbox")}
     assert written == {f"r-{n}" for n in range(8)}
+
+
+def test_what_is_logged_names_the_request_and_its_game(gateway: Serving, world: World) -> None:
+    player, nobodys = world.user(), str(uuid.uuid4())
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logged:
+        assert gateway.player(player, TIMER, {"gameId": nobodys}, x_request_id="r-log").status_code == 404
+        assert gateway.player(player, TIMER, {"gameId": 1}, x_request_id="r-bad").status_code == 400
+        assert wait_until(lambda: len(logged) >= 2, seconds=5)
+    told = {line["request_id"]: line.get("game_id") for line in logged if line["event"] == "gateway_request"}
+    assert told == {"r-log": nobodys, "r-bad": None}
 
 
 def test_the_secrets_are_not_in_any_answer(gateway: Serving) -> None:
