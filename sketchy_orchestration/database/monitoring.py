@@ -90,6 +90,22 @@ def observe(
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """What people reported: support_tickets in all, or satisfaction on average, of one source."""
+
+    name: str
+    label: str
+    value: float
+
+
+def inputs(connection: Connection[Row], window: timedelta) -> list[Input]:
+    """What was reported within a window that ends now; at most a week is kept."""
+    since = database_now(connection) - window
+    with connection.cursor(row_factory=class_row(Input)) as cursor:
+        return cursor.execute(query("monitoring.inputs"), {"since": since}).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
 class Accounted:
     """Events of the ledger: written, settled (delivered, dead or expired), and lost track of."""
 

@@ -208,6 +208,8 @@ def _games(signals: Signals) -> Check:
     numbers = (("overdue", float(overdue)), ("setAside", float(aside)))
     if overdue and oldest >= OVERDUE_SECONDS:
         said = f"{overdue} games are overdue, the longest by {oldest:.0f} s"
+        if _value(signals, "switch_on", "timer_monitoring") == 0:
+            said += "; the flag timer_monitoring is off"
         return Check(
             "games", Status.failing, said, "see docs/runbooks/games-overdue.md", oldest, numbers=numbers
         )

@@ -171,7 +171,7 @@ RULES: tuple[Rule, ...] = (
         "switch_on",
         1,
         _TELL,
-        "The flag {label} has been off for 10 minutes",
+        "The flag {label} is off",
         below=True,
         for_seconds=600,
     ),

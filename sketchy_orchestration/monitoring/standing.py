@@ -52,12 +52,14 @@ class Report:
         burning: pace by service level, only of those that burn.
         players: by handler: orchestration, and legacy as the control group.
         accounted: written, settled, lost track of.
+        inputs: support tickets and satisfaction, where somebody reported them.
     """
 
     standings: tuple[Standing, ...]
     burning: dict[str, Pace]
     players: dict[str, PlayersMeasures]
     accounted: monitoring.Accounted
+    inputs: tuple[monitoring.Input, ...] = ()
 
 
 def levels_of(settings: Settings) -> tuple[ServiceLevel, ...]:
@@ -112,6 +114,7 @@ def report(connection: Connection[Row], levels: Sequence[ServiceLevel] = LEVELS,
         burning(connection, levels),
         players_measures(monitoring.sums(connection, timedelta(days=days))),
         monitoring.accounted(connection, timedelta(days=days)),
+        tuple(monitoring.inputs(connection, timedelta(days=days))),
     )
 
 
@@ -146,6 +149,8 @@ def markdown(found: Report) -> str:
             f"| {handler} | {one.started} | {one.completed} | {_share(one.completion)} | {abandoned}"
             f" | {one.drawings_lost} |"
         )
+    told = [f"{each.name.replace('_', ' ')} ({each.label}) {each.value:g}" for each in found.inputs]
+    lines += ["", "Reported: " + (", ".join(told) or "no support tickets, no satisfaction.")]
     return "\n".join(lines) + "\n"
 
 

@@ -48,28 +48,15 @@ ASKED: tuple[Judged, ...] = (
 """Every check there is; its verdict is filled in by `judge`."""
 
 
-def judge(checks: Sequence[Check], signals: Signals, report: Report) -> list[Judged]:
-    """Every check, judged."""
+def judge(checks: Sequence[Check], signals: Signals, report: Report | None) -> list[Judged]:
+    """Every check, judged; without a report, which reads a month, only those that need none."""
     by_name = {check.name: check for check in checks}
-    broken = [each.level.name for each in report.standings if each.kept is False]
-    missed = [each.level.name for each in report.standings if each.reached is False]
-    known = sum(each.kept is not None for each in report.standings)
-    measured = f"{known} of {len(report.standings)} have been measured, all"
     aside = int(signals.get(("games_set_aside", ""), 0))
     dead = int(signals.get(("dead_letters_open", ""), 0))
     verdicts: dict[str, tuple[bool, str]] = {
-        "contract_kept": (not broken, f"broken: {', '.join(broken)}" if broken else f"{measured} kept"),
-        "ambition_reached": (not missed, f"missed: {', '.join(missed)}" if missed else f"{measured} reached"),
-        "no_budget_burns": (
-            not report.burning,
-            ", ".join(f"{name} burns {pace}" for name, pace in report.burning.items()) or "none burns",
-        ),
         "none_set_aside": (not aside, f"{aside} are set aside"),
         "no_dead_letters": (not dead, f"{dead} wait"),
-        "all_accounted": (
-            not report.accounted.unaccounted,
-            f"{report.accounted.unaccounted} of {report.accounted.written} have no outcome",
-        ),
+        **({} if report is None else _of_report(report)),
     }
     for name, of in (
         ("no_game_overdue", "games"),
@@ -82,7 +69,30 @@ def judge(checks: Sequence[Check], signals: Signals, report: Report) -> list[Jud
         strict = of.endswith("shifts") or of == "database"
         passed = check is not None and (check.status == "ok" if strict else check.healthy)
         verdicts[name] = (passed, check.said if check is not None else "the database does not answer")
-    return [Judged(one.asset, one.name, one.weight, one.description, *verdicts[one.name]) for one in ASKED]
+    return [
+        Judged(one.asset, one.name, one.weight, one.description, *verdicts[one.name])
+        for one in ASKED
+        if one.name in verdicts
+    ]
+
+
+def _of_report(report: Report) -> dict[str, tuple[bool, str]]:
+    broken = [each.level.name for each in report.standings if each.kept is False]
+    missed = [each.level.name for each in report.standings if each.reached is False]
+    known = sum(each.kept is not None for each in report.standings)
+    measured = f"{known} of {len(report.standings)} have been measured, all"
+    return {
+        "contract_kept": (not broken, f"broken: {', '.join(broken)}" if broken else f"{measured} kept"),
+        "ambition_reached": (not missed, f"missed: {', '.join(missed)}" if missed else f"{measured} reached"),
+        "no_budget_burns": (
+            not report.burning,
+            ", ".join(f"{name} burns {pace}" for name, pace in report.burning.items()) or "none burns",
+        ),
+        "all_accounted": (
+            not report.accounted.unaccounted,
+            f"{report.accounted.unaccounted} of {report.accounted.written} have no outcome",
+        ),
+    }
 
 
 def numbers(

@@ -51,3 +51,11 @@ select pg_advisory_unlock(orchestration.lock_class(), 4000)
 select coalesce(sum((s.report ->> 'sweep_ms')::float8) / nullif(sum((s.report ->> 'sweeps')::float8), 0), 0)::float8
 from orchestration.shifts s
 where s.kind = 'timer' and s.heartbeat_at > clock_timestamp() - interval '5 minutes'
+
+-- name: inputs
+-- What people reported about players: tickets are counted, satisfaction is an average.
+select o.name, o.label, case o.name when 'support_tickets' then sum(o.value) else avg(o.value) end::float8 as value
+from orchestration.observations o
+where o.name in ('support_tickets', 'satisfaction') and o.at >= %(since)s::timestamptz
+group by o.name, o.label
+order by o.name desc, o.label

@@ -11,8 +11,10 @@ import dagster as dg
 
 from sketchy_orchestration.database import monitoring
 from sketchy_orchestration.database.connect import Role, connect
+from sketchy_orchestration.defs.maintenance import dagster_storage
 from sketchy_orchestration.defs.monitoring.assets import evaluation
 from sketchy_orchestration.monitoring import standing, verdicts
+from sketchy_orchestration.monitoring.verdicts import Judged
 from sketchy_orchestration.monitoring.watch import Look
 from sketchy_orchestration.settings import Settings
 
@@ -60,10 +62,16 @@ def report(
     memory: Memory,
     now: float | None = None,
 ) -> str:
-    """Report assets every five minutes and checks when they change, and hourly; what was reported."""
+    """Report assets every five minutes and checks when they change, and hourly; what was reported.
+
+    Hourly it also lets go of ticks that requested nothing, which Dagster would keep for a day.
+    """
     moment = time.time() if now is None else now
-    if not look.signals or moment - memory.reported < REPORT_EVERY:
-        return "nothing is due"
+    if not look.signals:
+        return "nothing is known"
+    if moment - memory.reported < REPORT_EVERY:
+        told = _tell(instance, memory, verdicts.judge(look.checks, look.signals, None))
+        return f"{told} checks reported" if told else "nothing is due"
     with connect(settings, Role.operator, application_name="sketchy watch") as connection:
         found = standing.report(connection, standing.levels_of(settings))
         lately = monitoring.sums(connection, timedelta(seconds=REPORT_EVERY))
@@ -78,13 +86,22 @@ def report(
     measured = any(each.kept is not None for each in found.standings)
     memory.reported = moment if measured else moment - REPORT_EVERY + SOON
     hourly = moment - memory.checked >= CHECKS_EVERY
-    told = 0
-    for judged in verdicts.judge(look.checks, look.signals, found):
-        name = f"{judged.asset}.{judged.name}"
-        if hourly or memory.passed.get(name) is not judged.passed:
-            instance.report_runless_asset_event(evaluation(judged))
-            told += 1
-        memory.passed[name] = judged.passed
+    told = _tell(instance, memory, verdicts.judge(look.checks, look.signals, found), all_of_them=hourly)
     if hourly:
         memory.checked = moment
+        dagster_storage.forget_skipped_ticks(instance)
     return f"5 assets and {told} checks reported"
+
+
+def _tell(
+    instance: dg.DagsterInstance, memory: Memory, judged: list[Judged], *, all_of_them: bool = False
+) -> int:
+    """Report the checks whose verdict is another than last time, or all; how many."""
+    told = 0
+    for one in judged:
+        name = f"{one.asset}.{one.name}"
+        if all_of_them or memory.passed.get(name) is not one.passed:
+            instance.report_runless_asset_event(evaluation(one))
+            told += 1
+        memory.passed[name] = one.passed
+    return told

@@ -49,7 +49,9 @@ def test_assets_are_reported_every_five_minutes_and_checks_when_they_change(
     facts.live_game(overdue=30)
     memory = reporter.Memory.of(memory.cursor())
     look = watchman.look()
-    assert reporter.report(instance, settings, look, memory, now + 602) == "5 assets and 1 checks reported"
+    # What has changed is told at once, and only once.
+    assert reporter.report(instance, settings, look, memory, now + 330) == "1 checks reported"
+    assert reporter.report(instance, settings, look, memory, now + 602) == "5 assets and 0 checks reported"
     latest = points(instance, "service_levels")[0].metadata
     assert latest["timer_accuracy_percent"].value == 100.0
     assert "| service level |" in str(latest["report"].value)
@@ -75,7 +77,7 @@ def test_the_checks_can_be_made_by_hand_all_or_one(
     wanted = (dg.AssetSelection.all_asset_checks(), dg.AssetSelection.checks(one))
     for selection, count in zip(wanted, (len(ASKED), 1), strict=True):
         job = dg.define_asset_job("by_hand", selection=selection)
-        built = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).get_job_def("by_hand")
+        built = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("by_hand")
         done = built.execute_in_process(instance=instance)
         assert done.success
         assert [each.passed for each in done.get_asset_check_evaluations()] == [True] * count

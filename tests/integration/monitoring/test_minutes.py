@@ -167,6 +167,16 @@ def test_players_measures_stand_beside_the_control_group(operator: psycopg.Conne
     assert found["orchestration"].completion == 0.9
     assert found["legacy"].completion == 0.75
     assert found["legacy"].abandoned == {"drawing": 1, "waiting": 5}
+    for name, label, value in (
+        ("support_tickets", "helpdesk", 3),
+        ("support_tickets", "helpdesk", 2),
+        ("satisfaction", "survey", 4),
+        ("satisfaction", "survey", 5),
+    ):
+        monitoring.observe(operator, name, value, label=label)
+    text = standing.markdown(standing.report(operator))
+    assert "| legacy | 0 | 3 | 75.000 % |" in text
+    assert "Reported: support tickets (helpdesk) 5, satisfaction (survey) 4.5" in text
 
 
 def _count(connection: psycopg.Connection) -> int:
