@@ -153,9 +153,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     print(f"Emergency stop under {options.rate} transitions a second; ms after the stop's commit")
-    print(
-        "| games released | last transition | last publish | whole command | later than 1 s | in flight, unknown |"
-    )
+    print("| games released | last transition | last publish | command | later than 1 s | unknown |")
     print("|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="sketchy-stop-") as folder:
         Path(folder).chmod(0o755)

@@ -25,6 +25,8 @@ def deploy(
     reason: Annotated[str, typer.Option(help="Why; kept with the deployment.")] = "",
     python: Annotated[str, typer.Option(help="Interpreter of the new release.")] = sys.executable,
     path: Annotated[str, typer.Option(help="Its checkout, if it is not installed.")] = "",
+    old_python: Annotated[str, typer.Option(help="Interpreter of the one at work. Default: this one.")] = "",
+    old_path: Annotated[str, typer.Option(help="Its checkout, if it is not installed.")] = "",
     window: Annotated[str, typer.Option(help="When, UTC.")] = "02:00-06:00",
     override: Annotated[str, typer.Option(help="Why outside the window all the same.")] = "",
     watch_minutes: Annotated[float, typer.Option(min=0, help="How long to watch before the rollout.")] = 30.0,
@@ -48,6 +50,8 @@ def deploy(
     config = Config(
         python=python,
         path=path,
+        old_python=old_python,
+        old_path=old_path,
         window=window,
         override=override,
         watch_minutes=watch_minutes,
@@ -59,7 +63,7 @@ def deploy(
         settings,
         config,
         new_host=ProcessHost(settings, logs / "new", python=python, path=path),
-        old_host=ProcessHost(settings, logs / "old"),
+        old_host=ProcessHost(settings, logs / "old", python=old_python or sys.executable, path=old_path),
     )
     done: Steps
     if roll_back:

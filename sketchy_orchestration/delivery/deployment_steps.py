@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -56,6 +57,7 @@ class Config:
 
     Attributes:
         python, path: interpreter and checkout of the new release.
+        old_python, old_path: those of the one at work; empty: it is the one that runs this.
         override: why the window does not hold now; empty: it holds.
         watch_minutes: how long the new release is watched before the rollout.
         legacy_cron: what was done about the legacy handler's cron; recorded.
@@ -64,6 +66,8 @@ class Config:
 
     python: str
     path: str = ""
+    old_python: str = ""
+    old_path: str = ""
     window: str = "02:00-06:00"
     override: str = ""
     watch_minutes: float = 30.0
@@ -93,9 +97,14 @@ class Parts:
     old: Version = field(default_factory=lambda: Version("", "", "", ""))
 
     def learn_versions(self) -> None:
-        """Ask the new release which version it is; the old one is that of this process."""
-        self.old = this_version(self.settings)
-        self.new = release_side.version_of(self.settings, python=self.config.python, path=self.config.path)
+        """Ask both releases which versions they are."""
+        config = self.config
+        self.new = release_side.version_of(self.settings, python=config.python, path=config.path)
+        if config.old_python or config.old_path:
+            python = config.old_python or sys.executable
+            self.old = release_side.version_of(self.settings, python=python, path=config.old_path)
+        else:
+            self.old = this_version(self.settings)
 
     def old_placement(self, connection: Connection[Row]) -> dict[str, Any]:
         """What runs of the release before, as far as a deployment started it."""

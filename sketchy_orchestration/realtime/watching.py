@@ -104,10 +104,10 @@ class Watching:
         self._follow_way_out()
         broadcasting = self._gate.broadcasting
         self._gate.looked(world.flags, len(self._lease.epochs), LANES)
-        if broadcasting and not self._gate.broadcasting:
-            self._sending.break_off("broadcasting_off")
         if self._gate.stopped:
             raise statements.StoppedError("an emergency stop stands")
+        if broadcasting and not self._gate.broadcasting:
+            self._sending.break_off("broadcasting_off")
         reports = [_report(other) for other in world.others]
         self._holding.relays = 1 + sum(other.way_out is not WayOut.fails for other in reports)
         if closed:

@@ -65,15 +65,15 @@ def settings_of(url: str, pubnub: LocalPubNub, home: Path) -> Settings:
     )
 
 
-def parts_of(settings: Settings, folder: Path, path: Path, **config: Any) -> Parts:
-    """A deployment of the release at `path` over the one this test runs as."""
+def parts_of(settings: Settings, folder: Path, path: Path, old: Path, **config: Any) -> Parts:
+    """A deployment of the release at `path` over that at `old`."""
     wanted = {"override": "a test", "watch_minutes": 0.05, "start_rollout": False, **config}
     python = ProcessHost(settings, folder).python
     return Parts(
         settings,
-        Config(python=python, path=str(path), **wanted),
-        new_host=ProcessHost(settings, folder / "new", path=str(path)),
-        old_host=ProcessHost(settings, folder / "old", path=str(ROOT)),
+        Config(python=python, path=str(path), old_path=str(old), **wanted),
+        new_host=ProcessHost(settings, folder / "new-logs", path=str(path)),
+        old_host=ProcessHost(settings, folder / "old-logs", path=str(old)),
     )
 
 

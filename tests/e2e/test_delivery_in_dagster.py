@@ -129,6 +129,8 @@ def test_validated_deployed_taken_back_and_stopped(operator: Operator) -> None:
     assert status is FAILURE
     assert "undo code" in operator.said(run)
     dagster.execute("delete from orchestration.alerts where rule = 'made_up'")
+    critical = "select from orchestration.alerts where severity = 'critical' and state = 'firing'"
+    dagster.wait(lambda: not dagster.execute(critical), seconds=150)
     run, status = operator.run("production_deployment", **wanted)
     assert status is SUCCESS, operator.said(run)
     states = [

@@ -10,7 +10,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sketchy_orchestration import __version__
 from sketchy_orchestration.database import deployments, releases
 from sketchy_orchestration.database.connect import Role, connect
 from sketchy_orchestration.database.deployments import DeploymentError
@@ -26,7 +25,7 @@ from tests.e2e.releases import Play, Sums, copy_release, parts_of, settings_of, 
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-NEW = "9.9.9"
+OLD, NEW = "9.8.0", "9.9.9"
 
 
 @pytest.fixture
@@ -67,19 +66,19 @@ def url_of(settings: Settings) -> str:
 def test_over_and_back_under_load_nothing_is_lost_and_nothing_is_twice(
     settings: Settings, sums: Sums, pubnub: LocalPubNub, tmp_path: Path
 ) -> None:
-    path = copy_release(tmp_path / "release", NEW)
-    parts = parts_of(settings, tmp_path, path)
+    path, before = copy_release(tmp_path / "new", NEW), copy_release(tmp_path / "old", OLD)
+    parts = parts_of(settings, tmp_path, path, before)
     old = parts.old_host.start_shifts({})
     try:
         with pytest.raises(DeploymentError, match="has not been validated"):
             deployment.deploy(parts, by="ann", reason="a release")
         vouch(settings, path)
         noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
-        early = parts_of(settings, tmp_path, path, override="")
+        early = parts_of(settings, tmp_path, path, before, override="")
         with pytest.raises(DeploymentError, match="12:00 UTC lies outside the window"):
             deployment.deploy(early, by="ann", reason="a release", now=lambda: noon)
         with Play(url_of(settings)):
-            assert wait_until(lambda: sums.releases == {__version__} and sums.waiting < 50, seconds=60)
+            assert wait_until(lambda: sums.releases == {OLD} and sums.waiting < 50, seconds=60)
             done = deployment.deploy(parts, by="ann", reason="a release")
             assert done.ok, done.markdown("deployment")
             assert sums.releases == {NEW}
@@ -89,7 +88,7 @@ def test_over_and_back_under_load_nothing_is_lost_and_nothing_is_twice(
                 assert (current.version, current.made_by) == (parts.new, "ann")
             back = deployment.roll_back(parts, by="bob", reason="players complain")
             assert back.ok, back.markdown("back")
-            assert sums.releases == {__version__}
+            assert sums.releases == {OLD}
         assert wait_until(lambda: sums.waiting == 0, seconds=60)
         assert sums.lost() == {"dead": 0, "transitions twice": 0, "outcomes twice": 0, "early": 0}
         assert sums.heard_twice(pubnub) == 0
@@ -101,17 +100,17 @@ def test_over_and_back_under_load_nothing_is_lost_and_nothing_is_twice(
 def test_failures_take_themselves_back_and_a_killed_one_goes_on(
     settings: Settings, sums: Sums, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = copy_release(tmp_path / "release", NEW)
+    path, before = copy_release(tmp_path / "new", NEW), copy_release(tmp_path / "old", OLD)
     files = sorted((path / "sql" / "migrations").glob("*.up.sql"))
     number = int(files[-1].name[:4]) + 1
     bad = path / "sql" / "migrations" / f"{number:04d}_half_way.up.sql"
     bad.write_text("create table orchestration.half_way (id int);\nselect 1 / 0;\n", encoding="utf-8")
     down = path / "sql" / "migrations" / f"{number:04d}_half_way.down.sql"
     down.write_text("drop table orchestration.half_way;\n", encoding="utf-8")
-    parts = parts_of(settings, tmp_path, path)
+    parts = parts_of(settings, tmp_path, path, before)
     old = parts.old_host.start_shifts({})
     try:
-        assert wait_until(lambda: sums.releases == {__version__}, seconds=60)
+        assert wait_until(lambda: sums.releases == {OLD}, seconds=60)
         vouch(settings, path)
         done = deployment.deploy(parts, by="ann", reason="a release")
         assert [step.name for step in done.done if not step.ok] == ["migrations"]
@@ -129,7 +128,7 @@ def test_failures_take_themselves_back_and_a_killed_one_goes_on(
         bad.unlink()
         down.unlink()
         vouch(settings, path)
-        parts = parts_of(settings, tmp_path, path)
+        parts = parts_of(settings, tmp_path, path, before)
         with monkeypatch.context() as patch:
 
             def killed(*_: object) -> str:
@@ -141,7 +140,7 @@ def test_failures_take_themselves_back_and_a_killed_one_goes_on(
         assert step_states(settings)[StepName.relieve] is StepState.doing
         with pytest.raises(DeploymentError, match="has not ended"):
             deployment.deploy(parts, by="bob", reason="another")
-        another = parts_of(settings, tmp_path, path)
+        another = parts_of(settings, tmp_path, path, before)
         sums.connection.execute(
             """insert into orchestration.alerts (rule, severity, state, value, fired_at)
                values ('made_up', 'critical', 'firing', 1, now())"""
@@ -151,7 +150,7 @@ def test_failures_take_themselves_back_and_a_killed_one_goes_on(
         failed = [step for step in done.done if not step.ok]
         assert [step.name for step in failed] == ["watch"]
         assert "critical alerts" in failed[0].found
-        assert sums.releases == {__version__}
+        assert sums.releases == {OLD}
         states = step_states(settings)
         assert (
             states[StepName.code] is states[StepName.relieve] is states[StepName.current] is StepState.undone

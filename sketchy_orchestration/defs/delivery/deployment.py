@@ -1,19 +1,27 @@
 """Production deployment as a job: every step in the run's log, the way back by itself."""
 
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from pydantic import Field
 
-from sketchy_orchestration.defs.delivery.rollback import OWNER_TAGS, report, teller
+from sketchy_orchestration.database import deployments, monitoring
+from sketchy_orchestration.database.connect import Role, connect
+from sketchy_orchestration.defs.delivery.reporting import OWNER_TAGS, report, teller
 from sketchy_orchestration.defs.resources import PostgresResource, PubNubResource
 from sketchy_orchestration.delivery import deployment
 from sketchy_orchestration.delivery.deployment_host import CommandHost, Host, ProcessHost
 from sketchy_orchestration.delivery.deployment_steps import Config, Parts
-from sketchy_orchestration.delivery.steps import Steps
+from sketchy_orchestration.delivery.steps import Step, Steps
+from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.settings import Settings
+
+RECENT = timedelta(days=1)
+"""A release younger than this is taken back by an emergency rollback."""
 
 
 class DeploymentConfig(dg.Config):
@@ -35,6 +43,22 @@ class DeploymentConfig(dg.Config):
     watch_minutes: float = Field(default=30.0, ge=0, le=1440, description="Watch before the rollout")
     legacy_cron: str = Field(default="", description="What was done about the legacy cron; recorded")
     start_rollout: bool = Field(default=True, description="Begin the default rollout at the end")
+
+
+def previous_back(
+    settings: Settings, instance: dg.DagsterInstance, *, by: str, reason: str, tell: Callable[[Step], None]
+) -> Steps | None:
+    """Take the last deployment back, if it ended well within the last day; None: there is none such."""
+    with connect(settings, Role.operator, application_name="sketchy deployment") as connection:
+        newest = deployments.newest(connection)
+        if newest is None or newest.state != "succeeded":
+            return None
+        if monitoring.database_now(connection) - newest.began_at > RECENT:
+            return None
+    config = DeploymentConfig(
+        **{name: newest.config[name] for name in ("python", "path", "legacy_cron") if name in newest.config}
+    )
+    return deployment.roll_back(_parts(config, settings, instance), by=by, reason=reason, tell=tell)
 
 
 class DagsterSchedules:
@@ -94,12 +118,16 @@ def walk_the_deployment(
     tell = teller(context)
     by = f"dagster run {context.run_id}"
     done: Steps
-    if config.action == "roll_back":
-        done = deployment.roll_back(parts, by=by, reason=config.reason, tell=tell)
-    elif config.action == "resume":
-        done = deployment.resume(parts, tell=tell)
-    else:
-        done = deployment.deploy(parts, by=by, reason=config.reason, tell=tell)
+    try:
+        if config.action == "roll_back":
+            done = deployment.roll_back(parts, by=by, reason=config.reason, tell=tell)
+        elif config.action == "resume":
+            done = deployment.resume(parts, tell=tell)
+        else:
+            done = deployment.deploy(parts, by=by, reason=config.reason, tell=tell)
+    except SketchyError as error:
+        context.log.error(error.in_one_line())
+        raise dg.Failure(error.in_one_line(), allow_retries=False) from error
     report(context, f"deployment of {parts.new.label}", done)
 
 

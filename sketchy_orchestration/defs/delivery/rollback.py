@@ -1,16 +1,15 @@
 """The way back as jobs: everything at once, one flag, or what answers a known risk."""
 
-from collections.abc import Callable
-
 import dagster as dg
 from pydantic import Field
 
+from sketchy_orchestration.defs.delivery.deployment import previous_back
+from sketchy_orchestration.defs.delivery.reporting import OWNER_TAGS, report, teller
 from sketchy_orchestration.defs.resources import PostgresResource
 from sketchy_orchestration.delivery import emergency, rollback
-from sketchy_orchestration.delivery.steps import Step, Steps
 from sketchy_orchestration.domain.rollback import Risk
+from sketchy_orchestration.errors import SketchyError
 
-OWNER_TAGS = {"owner": "operations", "sketchy/role": "operator", "dagster/max_retries": "0"}
 # Ahead of everything that waits for a place.
 URGENT_TAGS = {**OWNER_TAGS, "dagster/priority": "100"}
 
@@ -22,6 +21,9 @@ class EmergencyConfig(dg.Config):
     release: bool | None = Field(
         default=None,
         description="Hand the games in play to the legacy handler, for good. Unset: if LEGACY_HANDLER is set",
+    )
+    previous_release: bool = Field(
+        default=True, description="Take the last deployment back, if it was made within the last day"
     )
     triggers_off: bool = Field(default=False, description="Also let our triggers do nothing")
     dry_run: bool = Field(default=False, description="Say what would be done and change nothing")
@@ -46,35 +48,14 @@ def _by(context: dg.OpExecutionContext) -> str:
     return f"dagster:{context.run.tags.get('user', 'operator')}"
 
 
-def teller(context: dg.OpExecutionContext) -> Callable[[Step], None]:
-    """Each step as a line of the run's log, as it ends."""
-
-    def tell(step: Step) -> None:
-        say = context.log.info if step.ok else context.log.error
-        say(f"{step.at_ms:,.0f} ms  {step.name}: {step.found}")
-
-    return tell
-
-
-def report(context: dg.OpExecutionContext, title: str, done: Steps) -> None:
-    """The steps as a table in the run; a step that failed fails it."""
-    text = done.markdown(title)
-    context.add_output_metadata({"report": dg.MetadataValue.md(text)})
-    if not done.ok:
-        raise dg.Failure(
-            "a step failed: launch it again",
-            metadata={"report": dg.MetadataValue.md(text)},
-            allow_retries=False,
-        )
-
-
 @dg.op
 def stop_everything(
     context: dg.OpExecutionContext, config: EmergencyConfig, postgres: PostgresResource
 ) -> None:
     """Timers and broadcasting off in one transaction, relays silent, games handed over if so configured."""
+    settings = postgres.settings()
     done = emergency.emergency_stop(
-        postgres.settings(),
+        settings,
         by=_by(context),
         reason=config.reason,
         release=config.release,
@@ -82,6 +63,15 @@ def stop_everything(
         dry_run=config.dry_run,
         tell=teller(context),
     )
+    if config.previous_release and not config.dry_run:
+        try:
+            back = previous_back(
+                settings, context.instance, by=_by(context), reason=config.reason, tell=teller(context)
+            )
+            if back is not None:
+                done.did("previous release back", "at work as soon as the stop is lifted", ok=back.ok)
+        except SketchyError as error:
+            done.did("previous release back", error.in_one_line(), ok=False)
     report(context, "emergency stop" + (" (dry run)" if config.dry_run else ""), done)
 
 
