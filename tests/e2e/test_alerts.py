@@ -14,7 +14,7 @@ import pytest
 from sketchy_orchestration.monitoring import housekeeping
 from tests.e2e.watched import Watched, watched_system
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("alerts"), pytest.mark.timeout(400)]
 
 _CANNOT_MOVE = """
     create function public.slow_or_broken() returns trigger language plpgsql as $$
