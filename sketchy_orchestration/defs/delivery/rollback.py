@@ -117,25 +117,37 @@ def emergency_rollback() -> None:
 
 @dg.job(tags=URGENT_TAGS)
 def partial_rollback() -> None:
-    """Switches one flag off, by default pubnub_broadcasting. Says what it would do until dry_run is false."""
+    """Switches one flag off, by default pubnub_broadcasting. Says what it would do until dry_run is false.
+
+    Launch it when one part does harm and the rest is well.
+    """
     switch_one_off()
 
 
 @dg.job(tags=URGENT_TAGS)
 def rollback_pubnub() -> None:
-    """PubNub fails: broadcasting off, database updates go on. A dry run until dry_run is false."""
+    """PubNub fails: broadcasting off, database updates go on. A dry run until dry_run is false.
+
+    Launch it when PubNub delivers wrongly; an outage alone needs nothing, the circuit opens by itself.
+    """
     _answering(Risk.pubnub, "Switches broadcasting off; games go on, events wait, nothing is lost.")()
 
 
 @dg.job(tags=URGENT_TAGS)
 def rollback_connections() -> None:
-    """Connections run out: a quarter of the concurrency, every connection anew. A dry run by default."""
+    """Connections run out: a quarter of the concurrency, every connection anew. A dry run by default.
+
+    Launch it when the application is refused connections because of this system.
+    """
     _answering(Risk.connections, "Lowers concurrency and lets every shift leave, so that it reconnects.")()
 
 
 @dg.job(tags=URGENT_TAGS)
 def rollback_overlaps() -> None:
-    """Timers overlap: timers off; games are moved on by `sketchy games advance`. A dry run by default."""
+    """Timers overlap: timers off; games are moved on by `sketchy games advance`. A dry run by default.
+
+    Launch it when two handlers move the same games.
+    """
     _answering(Risk.overlaps, "Switches the timers off, so that only an operator moves games on.")()
 
 

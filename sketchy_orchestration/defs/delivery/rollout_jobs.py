@@ -157,7 +157,10 @@ def undo(context: dg.OpExecutionContext, config: TellConfig, postgres: PostgresR
 
 @dg.job(tags=TAGS)
 def rollout_start() -> None:
-    """Starts a rollout: 0, 25, 50, 100 % of new games, or the plan you give. One at a time for each flag."""
+    """Starts a rollout: 0, 25, 50, 100 % of new games, or the plan you give. One at a time for each flag.
+
+    Launch it when a validated version is at work; `production_deployment` does it by itself.
+    """
     start()
 
 
@@ -187,7 +190,10 @@ def rollout_skip() -> None:
 
 @dg.job(tags=TAGS)
 def rollout_abort() -> None:
-    """Ends the rollout and sets the flag to 0, or where you say. Games in play are finished as they are."""
+    """Ends the rollout and sets the flag to 0, or where you say. Games in play are finished as they are.
+
+    Launch it when players suffer and the checkpoint has not seen it yet.
+    """
     abort()
 
 
@@ -199,7 +205,10 @@ def rollout_retry() -> None:
 
 @dg.job(tags=TAGS)
 def rollout_undo() -> None:
-    """Sets the flag back to what it was before the rollout, even after it has completed."""
+    """Sets the flag back to what it was before the rollout, even after it has completed.
+
+    Launch it when the whole change was a mistake.
+    """
     undo()
 
 

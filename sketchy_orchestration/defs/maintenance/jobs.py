@@ -18,7 +18,10 @@ def partitions_ahead() -> None:
 
 @dg.job(tags=OWNER_TAGS)
 def housekeeping() -> None:
-    """Removes what is old: traces of games, minutes, Dagster's runs and ticks; looks at the keys' age."""
+    """Removes what is old: traces of games, minutes, Dagster's runs and ticks; looks at the keys' age.
+
+    It runs every night by itself; launch it when storage has grown.
+    """
     ops.forget_finished_games()
     ops.forget_old_rows()
     ops.clean_dagster()

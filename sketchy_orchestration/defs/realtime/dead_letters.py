@@ -120,7 +120,8 @@ def discard_dead_letters(
 def dead_letter_replay() -> None:
     """Has dead letters sent again, marked `replayed`, each game's in its order.
 
-    Only says what it would do unless `dry_run` is off. Who, when and why is recorded for each letter.
+    Launch it when what made them fail is mended. Only says what it would do unless `dry_run` is off. Who,
+    when and why is recorded for each letter.
     """
     replay_dead_letters()
 
@@ -129,7 +130,8 @@ def dead_letter_replay() -> None:
 def dead_letter_discard() -> None:
     """Discards dead letters that nobody needs any more.
 
-    Only says what it would do unless `dry_run` is off. Who, when and why is recorded for each letter.
+    Launch it when their games are long over. Only says what it would do unless `dry_run` is off. Who, when
+    and why is recorded for each letter.
     """
     discard_dead_letters()
 
