@@ -1,0 +1,293 @@
+"""The voice made wrong on purpose, in ways that it could be wrong: the checker must notice each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from sketchy_orchestration.database import queries
+from sketchy_orchestration.database import relay as statements
+from sketchy_orchestration.domain.circuit import Evidence, WayOut
+from sketchy_orchestration.pubnub.memory import MemoryPublisher
+from sketchy_orchestration.pubnub.publisher import Acceptance, PublishError
+from sketchy_orchestration.realtime.gate import Gate
+from sketchy_orchestration.realtime.lease import Lease
+from sketchy_orchestration.realtime.relay import Relay
+from sketchy_orchestration.realtime.sending import Sending
+from sketchy_orchestration.settings import Settings
+from tests.faults.books import audit
+from tests.faults.invariants import Breach, Expected
+from tests.faults.proxy import Proxy
+from tests.faults.test_network import through
+from tests.integration.relay.conftest import outcomes, running, until, write_event
+
+pytestmark = [pytest.mark.fault]
+
+GAMES, EACH = 20, 5
+CONCURRENCY = 10
+
+Patch = pytest.MonkeyPatch
+
+
+@asynccontextmanager
+async def a_relay(url: str, publisher: MemoryPublisher) -> AsyncIterator[Relay]:
+    settings = Settings(_env_file=None, database_url=url)  # type: ignore[call-arg,arg-type]
+    async with running(settings, publisher, limit=1.0) as relay:
+        yield relay
+
+
+class Case:
+    """Events of some games, and what came of them."""
+
+    def __init__(self, url: str, connection: psycopg.Connection[Any]) -> None:
+        self.url, self.connection = url, connection
+        self.publisher = MemoryPublisher(latency=0.005)
+        self.games = [uuid4() for _ in range(GAMES)]
+        connection.execute(
+            "update orchestration.flags set value = %s where name = 'fanout_concurrency'", [CONCURRENCY]
+        )
+
+    def write(self, times: int = EACH) -> None:
+        for _ in range(times):
+            for game in self.games:
+                write_event(self.connection, game)
+
+    async def all_have_outcomes(self, count: int = GAMES * EACH, limit: float = 15) -> None:
+        await until(lambda: sum(outcomes(self.connection).values()) >= count, limit=limit)
+
+    def breaches(self, **allowed: Any) -> list[Breach]:
+        entries = [
+            {"channel": one.channel, "message": dict(one.message), "timetoken": str(one.timetoken)}
+            for one in self.publisher.accepted
+        ]
+        return audit(self.connection, entries, Expected(**allowed))[1]
+
+
+# ----------------------------------------------------------------------------------------------------
+# What happens while the relay is at work
+
+
+async def quietly(case: Case) -> list[Breach]:
+    """Nothing goes wrong."""
+    async with a_relay(case.url, case.publisher):
+        case.write()
+        await case.all_have_outcomes()
+    return case.breaches(delivered=GAMES * EACH)
+
+
+async def in_a_storm(case: Case) -> list[Breach]:
+    """Every game fails once."""
+    async with a_relay(case.url, case.publisher):
+        for game in case.games:
+            case.publisher.answer(503, channel=f"game-{game}")
+        case.write()
+        await case.all_have_outcomes()
+    return case.breaches(delivered=GAMES * EACH)
+
+
+async def cut_off(case: Case) -> list[Breach]:
+    """The session is ended while much is under way; another relay goes on."""
+    case.publisher.latency = 0.05
+    async with a_relay(case.url, case.publisher):
+        case.write()
+        await until(lambda: len(case.publisher.accepted) > 2 * CONCURRENCY)
+        case.connection.execute(
+            """select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and application_name like 'sketchy relay%'"""
+        )
+        await case.all_have_outcomes()
+    return case.breaches(delivered=GAMES * EACH, repeats=CONCURRENCY)
+
+
+async def in_an_outage(case: Case) -> list[Breach]:
+    """PubNub answers nothing but errors for three seconds."""
+    case.publisher.answer(503, times=None)
+    async with a_relay(case.url, case.publisher):
+        case.write()
+        with suppress(TimeoutError):
+            await case.all_have_outcomes(1, limit=3)
+        case.publisher.heal()
+        await case.all_have_outcomes()
+    return case.breaches(delivered=GAMES * EACH)
+
+
+async def beside_a_slow_transaction(case: Case) -> list[Breach]:
+    """An event is written before others and committed after them."""
+    with psycopg.connect(case.url) as slow:
+        async with a_relay(case.url, case.publisher):
+            write_event(slow, case.games[0])
+            case.write()
+            await case.all_have_outcomes()
+            slow.commit()
+            with suppress(TimeoutError):
+                await case.all_have_outcomes(GAMES * EACH + 1, limit=1.5)
+    return case.breaches(delivered=GAMES * EACH + 1)
+
+
+async def in_a_black_hole(case: Case) -> list[Breach]:
+    """Silent to Postgres, not to PubNub, with much in memory; another relay takes the lanes over."""
+    info = case.connection.info
+    case.publisher.latency = 0.02
+    case.connection.execute(
+        "update orchestration.flags set value = %s where name = 'fanout_concurrency'", [GAMES * EACH]
+    )
+    with Proxy(info.host, info.port) as proxy:
+        async with a_relay(through(case.url, proxy), case.publisher) as first:
+            await until(lambda: first.tenure is not None and len(first.tenure.lease.epochs) == 32)
+            case.publisher.hang(times=None)
+            case.write()
+            await until(lambda: first.tenure is not None and first.tenure.sending.in_flight == GAMES)
+            proxy.black_hole()
+            async with a_relay(case.url, case.publisher) as second:
+                await until(lambda: second.tenure is not None and len(second.tenure.lease.epochs) == 32)
+                case.publisher.heal()
+                await case.all_have_outcomes()
+                # What hung is tried again by the relay that was cut off, if it does not know better.
+                with suppress(TimeoutError):
+                    await until(lambda: len(case.publisher.accepted) > GAMES * EACH + GAMES, limit=1.5)
+            proxy.heal()
+    return case.breaches(delivered=GAMES * EACH, repeats=0)
+
+
+# ----------------------------------------------------------------------------------------------------
+# What may be wrong with the relay
+
+
+def acknowledge_before_publish(patch: Patch) -> None:
+    real = Sending._try
+
+    async def early(self: Sending, game: Any, channel: str, built: Any) -> Any:
+        game.accepted[channel] = 1
+        asyncio.get_running_loop().call_later(
+            0.03, lambda: asyncio.ensure_future(real(self, game, channel, built))
+        )
+        return None
+
+    patch.setattr(Sending, "_try", early)
+
+
+def count_attempts_in_an_outage(patch: Patch) -> None:
+    patch.setattr(Evidence, "way_out", lambda *_: WayOut.works)
+    patch.setattr(Evidence, "others", lambda *_: (0, 100))
+
+
+def swallow_failures(patch: Patch) -> None:
+    async def careless(self: Sending, game: Any, channel: str, built: Any) -> Any:
+        try:
+            acceptance = await self._publisher.publish(channel, built, timeout=1)
+        except PublishError:
+            acceptance = Acceptance(1)
+        game.accepted[channel] = acceptance.timetoken
+        return None
+
+    patch.setattr(Sending, "_try", careless)
+
+
+def let_the_next_go_first(patch: Patch) -> None:
+    real = Sending._judge
+
+    def impatient(self: Sending, game: Any, event: Any, failures: Any) -> None:
+        real(self, game, event, failures)
+        if len(game.loaded) > 1:
+            game.loaded[0], game.loaded[1] = game.loaded[1], game.loaded[0]
+
+    patch.setattr(Sending, "_judge", impatient)
+
+
+def remember_only_how_far(patch: Patch) -> None:
+    """The oldest mistake of all: what is not yet visible counts as seen."""
+    real = statements.sequence
+
+    async def hasty(*arguments: Any, **more: Any) -> Any:
+        done = await real(*arguments, **more)
+        end = done.seen.split(":")[1]
+        return statements.Sequenced(done.events, done.found, done.last_id, f"{end}:{end}:", done.fenced)
+
+    patch.setattr(statements, "sequence", hasty)
+
+
+def forget_the_lease(patch: Patch) -> None:
+    patch.setattr(Lease, "may_send", lambda _: True)
+    patch.setattr(Gate, "open", property(lambda _: True))
+
+
+def forget_the_epoch(patch: Patch) -> None:
+    """No lock, no fence: every relay believes that it holds every lane."""
+    real = queries.query
+
+    def careless(name: str) -> Any:
+        text = real(name)
+        as_bytes = text if isinstance(text, bytes) else str(text).encode()
+        for old, new in (
+            (b" and l.epoch = d.epoch", b""),
+            (
+                b" and l.epoch = (%(epoch_by_lane)s::bigint[])[n.lane + 1]",
+                b" and %(epoch_by_lane)s is not null",
+            ),
+            (
+                b"pg_try_advisory_lock(orchestration.lock_class(), orchestration.lane_lock(l.lane)) as got",
+                b"true as got",
+            ),
+        ):
+            as_bytes = as_bytes.replace(old, new)
+        return as_bytes
+
+    patch.setattr(statements, "query", careless)
+
+
+async def by_two_relays(case: Case) -> list[Breach]:
+    """Two relays at once."""
+    async with a_relay(case.url, case.publisher), a_relay(case.url, case.publisher):
+        for _ in range(EACH):
+            case.write(1)
+            await asyncio.sleep(0.1)
+        await case.all_have_outcomes()
+    return case.breaches(delivered=GAMES * EACH, repeats=CONCURRENCY)
+
+
+Scenario = Callable[[Case], Awaitable[list[Breach]]]
+DEFECTS: dict[str, tuple[Callable[[Patch], None], Scenario, str]] = {
+    "acknowledged before it is published": (acknowledge_before_publish, cut_off, "never lost"),
+    "attempts counted in an outage": (count_attempts_in_an_outage, in_an_outage, "no dead letter"),
+    "failures swallowed": (swallow_failures, in_a_storm, "never lost"),
+    "the next event goes first": (let_the_next_go_first, in_a_storm, "in order"),
+    "only how far it came is remembered": (remember_only_how_far, beside_a_slow_transaction, "never lost"),
+    "the lease not looked at": (forget_the_lease, in_a_black_hole, "repeats"),
+    "neither lock nor epoch": (forget_the_epoch, by_two_relays, "books"),
+}
+SCENARIOS: list[Scenario] = [
+    quietly,
+    in_a_storm,
+    cut_off,
+    in_an_outage,
+    beside_a_slow_transaction,
+    in_a_black_hole,
+    by_two_relays,
+]
+
+
+@pytest.fixture
+def case(database_url: str, connection: psycopg.Connection[Any]) -> Case:
+    return Case(database_url, connection)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_nothing_is_wrong_without_a_defect(case: Case, scenario: Scenario) -> None:
+    assert await scenario(case) == []
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+async def test_noticed(case: Case, name: str, monkeypatch: Patch) -> None:
+    defect, scenario, promise = DEFECTS[name]
+    defect(monkeypatch)
+    try:
+        breaches = await scenario(case)
+    except TimeoutError:
+        breaches = case.breaches(delivered=GAMES * EACH)
+    assert promise in {breach.promise for breach in breaches}, breaches
