@@ -123,7 +123,7 @@ def turn(postgres: RunningPostgres, number: int, rate: int) -> Measured:
             connection,
             "select extract(epoch from max(at))::float8 from orchestration.transitions where cause = 'timer'",
         )
-        accepted = [each.timetoken / 1e7 for each in pubnub.record()]
+        accepted = [int(each.timetoken) / 1e7 for each in pubnub.record()]
         after = sum(moment > at + 1 for moment in accepted) + int(last > at + 1)
         unknown = "select count(*) from orchestration.attempts where verdict = 'unknown'"
         games = _one(connection, "select games_released from orchestration.emergency_stops")

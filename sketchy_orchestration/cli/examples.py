@@ -27,7 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sketchy flags ask": ("sketchy flags ask enrolment 3f0c...",),
     "sketchy flags remove": ('sketchy flags remove new_canvas --reason "everybody has it"',),
     "sketchy flags history": ("sketchy flags history enrolment --limit 5",),
-    "sketchy validate attest": ('sketchy validate attest security_sign_off --note "review of 12 March"',),
+    "sketchy validate attest": ('sketchy validate attest security_signoff --note "review of 12 March"',),
     "sketchy validate verdicts": ("sketchy validate verdicts --limit 5",),
     "sketchy releases": ("sketchy releases --limit 5",),
     "sketchy rollback flag": ('sketchy rollback flag pubnub_broadcasting --reason "PubNub incident"',),

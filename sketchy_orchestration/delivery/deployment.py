@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -17,6 +18,8 @@ from sketchy_orchestration.delivery.steps import Step, Steps
 from sketchy_orchestration.domain import deployment as decide
 from sketchy_orchestration.domain.deployment import StepState
 from sketchy_orchestration.errors import SketchyError
+
+_FAILURES = (SketchyError, psycopg.Error, subprocess.SubprocessError, OSError, ValueError)
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +127,7 @@ def _walk(
         log.info("deployment_step", deployment=number, step=str(step))
         try:
             found = do(step, connection, parts, _known(connection), now)
-        except (SketchyError, psycopg.Error, OSError, ValueError) as error:
+        except _FAILURES as error:
             said = error.in_one_line() if isinstance(error, SketchyError) else " ".join(str(error).split())
             if connection.closed:
                 raise
@@ -155,7 +158,7 @@ def _roll_back(
                 undo(step, connection, parts, table.newest(connection) or deployment),
                 StepState.undone,
             )
-        except (SketchyError, psycopg.Error, OSError, ValueError) as error:
+        except _FAILURES as error:
             found, state = " ".join(str(error).split()), StepState.not_undone
             if connection.closed:
                 raise

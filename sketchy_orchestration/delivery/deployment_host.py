@@ -92,6 +92,7 @@ class ProcessHost:
                 process.wait()
                 raise HostError(f"the new code server does not come up: see {self.folder}/code-server.log")
             time.sleep(0.1)
+        process.returncode = 0  # as with the shifts below
         return {**placement, "python": self.python, "code_port": port, **_known("code", process)}
 
     def start_shifts(self, placement: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,6 +103,8 @@ class ProcessHost:
                 process = self._start(
                     ["-m", "sketchy_orchestration.cli.main", "shift", kind], f"{kind}-shift"
                 )
+                # It outlives this process on purpose, so that nobody here will wait for it.
+                process.returncode = 0
                 alive.append(
                     {"kind": kind, "pid": process.pid, "began": psutil.Process(process.pid).create_time()}
                 )
