@@ -9,7 +9,7 @@ TESTS  ?= tests
 # Checking definitions must neither find an instance nor report home.
 CHECK_DAGSTER := env -u DAGSTER_HOME DAGSTER_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
 
-.PHONY: help up down test lint faults simulate bench clean
+.PHONY: help up down test lint faults simulate docs bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -45,10 +45,13 @@ faults: $(STAMP) ## break everything on purpose, many times, and report (FAULTS=
 simulate: $(STAMP) ## play a million games on virtual time, with faults (GAMES=..., SEED=...)
 	@$(BIN)/python -m tests.simulation --games $(or $(GAMES),1000000) --seed $(or $(SEED),1)
 
+docs: $(STAMP) ## build the documentation's site into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(STAMP) ## run the benchmarks, beside peers and a floor; FULL=1 for 45 minutes of it (needs npm)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(BIN)/python -m benchmarks $(if $(FULL),--full)
 
 clean: ## stop the local stack and remove what was made here, its data too
 	@test ! -x $(BIN)/sketchy || $(BIN)/sketchy down --quiet --delete-data || true
-	@rm -rf $(VENV) .sketchy .pytest_cache .mypy_cache .ruff_cache reports
+	@rm -rf $(VENV) .sketchy .pytest_cache .mypy_cache .ruff_cache reports site

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import psutil
 
-from sketchy_orchestration.local.postgres import EmbeddedPostgres
+from sketchy_orchestration.local.postgres import EmbeddedPostgres, folders
 from tests.postgres_fixtures import write_cluster
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     folder, session = Path(sys.argv[1]), int(sys.argv[2])
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())
-    server = EmbeddedPostgres(folder / "home", int(os.environ.get("SKETCHY_TEST_POSTGRES", "18")))
+    server = EmbeddedPostgres(folder / "home", _version())
     try:
         write_cluster(folder, server.start())
         while psutil.pid_exists(session) and not done.wait(0.5):
@@ -30,6 +31,18 @@ def main() -> None:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _version() -> int:
+    """The embedded version asked for; with SKETCHY_TEST_POSTGRES_BIN that of the programs in that folder."""
+    own = os.environ.get("SKETCHY_TEST_POSTGRES_BIN")
+    if own is None:
+        return int(os.environ.get("SKETCHY_TEST_POSTGRES", "18"))
+    said = subprocess.run(
+        [str(Path(own) / "postgres"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    folders.binaries = lambda *_: Path(own)
+    return int(said.split()[2].partition(".")[0])
 
 
 if __name__ == "__main__":
