@@ -110,7 +110,7 @@ class Evidence:
         """Attempts for games other than `game` within the window: how many failed, of how many.
 
         Args:
-            since: only those that ended after this moment: what went well before a storm proves nothing in it.
+            since: only those that ended after this moment; what went well before a storm proves nothing.
         """
         since = max(since, now - self._limits.window)
         seen = [bad for at, tried, bad in self._recent if tried != game and at >= since]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,9 +138,13 @@ def attempts_needed(allowed: int, others_failed: int, others_tried: int) -> int 
     """
     if others_tried < ENOUGH_OTHERS or others_failed >= _STORM * others_tried:
         return None
-    # As if the next one failed: that none of eight did is no proof that nothing fails.
-    share = (others_failed + 1) / (others_tried + 1)
-    return max(allowed, math.ceil(math.log(_UNLUCKY) / math.log(share)))
+    # Any share of failures may lie behind what was seen, a large one behind few attempts too. Averaged over
+    # all shares by how well they explain it, the chance of one more failure after `needed` of them is:
+    needed, unlucky = 0, 1.0
+    while unlucky > _UNLUCKY:
+        unlucky *= (others_failed + 1 + needed) / (others_tried + 2 + needed)
+        needed += 1
+    return max(allowed, needed)
 
 
 # ---------------------------------------------------------------------------------------------------------

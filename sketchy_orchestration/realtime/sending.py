@@ -139,7 +139,7 @@ class Sending:
             self._release(game)
             return False
         game.tried += 1
-        whole = envelope.message(_event(event, game.after), int(self._clock.now() * 1000))
+        whole = envelope.message(_event(event, game), int(self._clock.now() * 1000))
         missing = [channel for channel in event.channels if channel not in game.accepted]
         if len(missing) == 1:
             verdicts = [await self._publish(game, event, missing[0], whole)]
@@ -189,7 +189,7 @@ class Sending:
         return None
 
     async def _try_slim(self, game: Game, event: OutboxEvent, channel: str) -> Verdict | None:
-        whole, moment = _event(event, game.after), int(self._clock.now() * 1000)
+        whole, moment = _event(event, game), int(self._clock.now() * 1000)
         try:
             built = envelope.slim_message(whole, tuple(event.channels), moment)
         except envelope.EventTooLargeError as error:
@@ -213,7 +213,8 @@ class Sending:
                 game.failing_since = now
             failed, tried = self._evidence.others(game.name, now, game.failing_since)
             needed = publishing.attempts_needed(self._gate.attempts, failed, tried)
-            if tried < publishing.ENOUGH_OTHERS and game.tried > 1:
+            unproven = tried < publishing.ENOUGH_OTHERS or (needed or 0) > self._gate.attempts
+            if unproven and game.tried > 1:
                 self.hooks.check()
             if needed is not None or tried < publishing.ENOUGH_OTHERS:
                 game.failed += 1
@@ -372,16 +373,16 @@ class Sending:
             task.cancel()
 
 
-def _event(event: OutboxEvent, after: int) -> envelope.Event:
+def _event(event: OutboxEvent, game: Game) -> envelope.Event:
     of_game = event.game_id is not None
     return envelope.Event(
         event_id=str(event.event_id),
-        game_id=str(event.game_id) if of_game else None,
+        game_id=game.name if of_game else None,
         type=event.type,
         user_id=event.user_id,
         occurred_at=event.occurred_at,
         request_id=event.request_id,
         data=event.data,
         seq=event.seq,
-        after=after if of_game else None,
+        after=game.after if of_game else None,
     )

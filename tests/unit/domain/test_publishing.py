@@ -103,8 +103,12 @@ def test_what_an_error_body_says(body: object, words: str) -> None:
 
 
 def test_three_failures_prove_it_when_everybody_else_gets_through() -> None:
-    assert attempts_needed(3, 0, 100) == 3
-    assert attempts_needed(3, 0, ENOUGH_OTHERS) == 7
+    assert attempts_needed(3, 0, 400) == 3
+    assert attempts_needed(5, 0, 400) == 5
+
+
+def test_few_others_prove_little() -> None:
+    assert [attempts_needed(3, 0, tried) for tried in (ENOUGH_OTHERS, 20, 50, 100)] == [15, 7, 5, 4]
 
 
 @pytest.mark.parametrize(("failed", "tried"), [(0, 0), (0, ENOUGH_OTHERS - 1), (50, 100), (100, 100)])
@@ -113,9 +117,9 @@ def test_nothing_is_proven_while_the_others_fail_or_are_unknown(failed: int, tri
 
 
 def test_a_storm_asks_for_more_proof() -> None:
-    assert attempts_needed(3, 1, 100) == 4
+    assert attempts_needed(3, 1, 100) == 5
     assert attempts_needed(3, 10, 100) == 7
-    assert attempts_needed(3, 40, 100) == 16
+    assert attempts_needed(3, 40, 100) == 17
     assert attempts_needed(9, 10, 100) == 9
 
 
