@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 MAX_LINES = 400
+MAX_PICTURE_BYTES = 150_000
 _COUNTED = {".py", ".sql", ".sh"}
 _VAGUE_NAMES = {"utils", "helpers", "manager", "common", "base"}
 _FORBIDDEN = (
@@ -39,6 +40,10 @@ def problems_in(path: Path, root: Path) -> list[str]:
     found = []
     if path.suffix == ".py" and path.stem in _VAGUE_NAMES:
         found.append(f"{place}: a name that says nothing")
+    if path.suffix == ".png" and place.is_relative_to("docs/images"):
+        size = path.stat().st_size
+        too_large = f"{place}: {size} bytes, {MAX_PICTURE_BYTES} are allowed"
+        return [too_large] if size > MAX_PICTURE_BYTES else []
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
