@@ -15,6 +15,7 @@ from psycopg import Connection
 
 from sketchy_orchestration.database import rollback as statements
 from sketchy_orchestration.database.connect import Role, Row, connect
+from sketchy_orchestration.database.monitoring import database_now
 from sketchy_orchestration.database.rollback import RollbackError, Stop
 from sketchy_orchestration.delivery.steps import Step, Steps
 from sketchy_orchestration.settings import Settings
@@ -69,7 +70,7 @@ def emergency_stop(
         if dry_run:
             return _would(connection, steps, handing_over, triggers_off)
         stop = _switch_off(connection, steps, by, reason, triggers_off)
-        _wait_for_statements(connection, steps, stop)
+        _wait_for_statements(connection, steps)
         _wait_for_relays(connection, steps)
         if handing_over:
             _hand_over(connection, steps, by, reason)
@@ -140,11 +141,13 @@ def _switch_off(connection: Connection[Row], steps: Steps, by: str, reason: str,
     return stop
 
 
-def _wait_for_statements(connection: Connection[Row], steps: Steps, stop: Stop) -> None:
+def _wait_for_statements(connection: Connection[Row], steps: Steps) -> None:
+    # After the commit: a statement begun a moment before it has still seen the flags as they were.
+    committed = database_now(connection)
     left: list[str] = []
 
     def ended() -> bool:
-        left[:] = statements.still_committing(connection, stop.at)
+        left[:] = statements.still_committing(connection, committed)
         return not left
 
     ok = _until(ended, QUIET_WITHIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,10 +13,12 @@ import httpx
 import pytest
 
 from sketchy_orchestration.database.migrate import migrate_up
+from sketchy_orchestration.delivery.deployment_host import ProcessHost
 from sketchy_orchestration.domain.validation import Item
 from sketchy_orchestration.local import application
 from sketchy_orchestration.local.postgres import RunningPostgres
 from sketchy_orchestration.local.pubnub import LocalPubNub
+from sketchy_orchestration.settings import Settings
 from tests.e2e.dagster_runner import RunningDagster
 
 pytestmark = [
@@ -82,18 +85,13 @@ def operator(postgres: RunningPostgres, tmp_path_factory: pytest.TempPathFactory
             yield operator
             operator.client.close()
         finally:
-            for (row,) in ([each] for each in running.execute("select kept from orchestration.deployments")):
+            for row in running.execute("select kept from orchestration.deployments"):
                 stop_processes(row["kept"])
             running.stop()
     postgres.drop_database(name)
 
 
 def stop_processes(kept: dict[str, Any]) -> None:
-    from pathlib import Path
-
-    from sketchy_orchestration.delivery.deployment_host import ProcessHost
-    from sketchy_orchestration.settings import Settings
-
     host = ProcessHost(Settings(_env_file=None), Path())  # type: ignore[call-arg]  # pydantic's
     for placement in (kept.get("placement", {}), kept.get("old_back", {})):
         host.stop(placement)
