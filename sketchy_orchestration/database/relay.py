@@ -122,9 +122,10 @@ async def enter_reader(session: Session) -> None:
     await session.execute(query("relay.keep_plans"))
 
 
-async def try_lanes(session: Session, lanes: Collection[int]) -> list[int]:
-    """Lock what is free of `lanes`; also the ping, with none."""
-    cursor = await session.execute(query("relay.try_lanes"), {"lanes": list(lanes)}, prepare=True)
+async def try_lanes(session: Session, lanes: Collection[int], left: Collection[int] = ()) -> list[int]:
+    """Lock what is free of `lanes`, and of `left` what another took and lost; also the ping, with none."""
+    values = {"lanes": list(lanes), "left": list(left)}
+    cursor = await session.execute(query("relay.try_lanes"), values, prepare=True)
     return [lane for lane, got in await cursor.fetchall() if got]
 
 

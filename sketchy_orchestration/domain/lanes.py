@@ -27,8 +27,16 @@ def wanted(held: Collection[int], given_up: Mapping[int, float], now: float, lan
     More than the fair share is fine: a lane that nobody holds must not wait, and is given up again when
     another relay wants it.
     """
+    left = left_to_others(held, given_up, now, lanes)
+    return [lane for lane in range(lanes) if lane not in held and lane not in left]
+
+
+def left_to_others(
+    held: Collection[int], given_up: Mapping[int, float], now: float, lanes: int = LANES
+) -> list[int]:
+    """Which lanes given up just now to leave alone, until another has taken them and is gone."""
     return [
         lane
         for lane in range(lanes)
-        if lane not in held and now - given_up.get(lane, float("-inf")) > SHUN_SECONDS
+        if lane not in held and now - given_up.get(lane, float("-inf")) <= SHUN_SECONDS
     ]

@@ -74,9 +74,12 @@ class Holding:
 
     async def _take(self) -> None:
         free: list[int] = []
+        left: list[int] = []
         if not self.unfit and not self._stopping:
-            free = decide.wanted(self._lease.epochs, self._given_up, time.monotonic())
-        got = await self._lease.run(lambda session: statements.try_lanes(session, free))
+            now = time.monotonic()
+            free = decide.wanted(self._lease.epochs, self._given_up, now)
+            left = decide.left_to_others(self._lease.epochs, self._given_up, now)
+        got = await self._lease.run(lambda session: statements.try_lanes(session, free, left))
         if got:
             crash_points.reach("lease.locked")
             taken = await self._lease.run(lambda session: statements.take_lanes(session, got, self._shift_id))

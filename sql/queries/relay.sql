@@ -18,9 +18,14 @@ select set_config('plan_cache_mode', 'force_generic_plan', false),
        set_config('jit', 'off', false)
 
 -- name: try_lanes
--- Also the ping of the lease session, with no lanes to try.
+-- Also the ping of the lease session, with no lanes to try. Of those left to others only what one of them has taken: where
+-- its lock is free, it is gone without having given the lane back.
 select l.lane, pg_try_advisory_lock(orchestration.lock_class(), orchestration.lane_lock(l.lane)) as got
-from unnest(%(lanes)s::smallint[]) as l (lane)
+from (
+    select t.lane from unnest(%(lanes)s::smallint[]) as t (lane)
+    union all
+    select h.lane from orchestration.lanes h where h.lane = any (%(left)s::smallint[]) and h.holder is not null
+) l
 
 -- name: take_lanes
 -- A statement of its own after try_lanes: it must see all that the former holder committed.

@@ -122,6 +122,21 @@ async def test_a_silent_lease_is_ended_by_the_server_and_may_no_longer_send(
     await session.close()
 
 
+async def test_a_lane_left_to_others_is_taken_back_at_once_when_the_one_who_took_it_is_gone(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    giver, taker = [await connect_async(settings, Role.relay) for _ in range(2)]
+    assert await statements.try_lanes(giver, [], [3]) == []  # nobody has taken it yet
+    assert await statements.try_lanes(taker, [3]) == [3]
+    await statements.take_lanes(taker, [3], uuid4())
+    assert await statements.try_lanes(giver, [], [3]) == []  # somebody has
+    await taker.close()
+    async with asyncio.timeout(5):
+        while await statements.try_lanes(giver, [], [3]) != [3]:  # noqa: ASYNC110  # and is gone
+            await asyncio.sleep(0.01)
+    await giver.close()
+
+
 async def test_a_session_that_does_not_answer_is_given_up(
     settings: Settings, connection: psycopg.Connection
 ) -> None:

@@ -1,7 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sketchy_orchestration.domain.lanes import LANES, SHUN_SECONDS, fair_share, surplus, wanted
+from sketchy_orchestration.domain.lanes import (
+    LANES,
+    SHUN_SECONDS,
+    fair_share,
+    left_to_others,
+    surplus,
+    wanted,
+)
 
 
 def test_shares_are_even() -> None:
@@ -25,4 +32,5 @@ def test_what_was_given_up_just_now_is_left_to_others() -> None:
     given_up = {20: 100.0, 21: 100.0 - SHUN_SECONDS - 0.1}
     tried = wanted(held, given_up, now=100.0)
     assert tried == [lane for lane in range(16, 32) if lane != 20]
+    assert left_to_others(held, given_up, now=100.0) == [20]
     assert 20 in wanted(held, given_up, now=100.0 + SHUN_SECONDS + 0.1)
