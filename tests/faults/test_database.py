@@ -21,6 +21,7 @@ from sketchy_orchestration.local.postgres import EmbeddedPostgres
 from sketchy_orchestration.local.postgres.folders import delete
 from tests.faults.extent import WHOLE, whole_only
 from tests.faults.figures import Figures
+from tests.faults.load import Load
 from tests.faults.scene import CONCURRENCY, RATE, Scene, a_scene
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("database faults")]
@@ -178,20 +179,24 @@ def test_a_full_disk(figures: Figures, tmp_path: Path) -> None:
             application.install(url)
             migrate_up(url, told=lambda _: None)
             with a_scene(url, tmp_path, figures) as scene:
-                with scene.load(rate=40) as load:
+                with scene.load(rate=40):
                     scene.wait_for_more(100)
-                    log = server.start().log
-                    stuffing = fill(disk)
-                    full = lambda: "No space left" in log.read_text(errors="replace")  # noqa: E731
-                    assert processes.wait_until(full, seconds=90, pause=0.1), "it never noticed"
-                    until = time.monotonic() + 2
-                    processes.wait_until(lambda: time.monotonic() > until, seconds=5)
-                    stuffing.unlink()
-                    if not _answers(url):
-                        server.restart(immediate=True)
-                    scene.reconnect()
-                    scene.allow(repeats=8 * CONCURRENCY)
-                    figures.note(name, "statements of the application refused", len(load.errors))
+                # What is dealt while the disk is full may be refused, or be left to the legacy handler.
+                load = Load(url, rate=40).start()
+                log = server.start().log
+                stuffing = fill(disk)
+                full = lambda: "No space left" in log.read_text(errors="replace")  # noqa: E731
+                assert processes.wait_until(full, seconds=90, pause=0.1), "it never noticed"
+                until = time.monotonic() + 2
+                processes.wait_until(lambda: time.monotonic() > until, seconds=5)
+                stuffing.unlink()
+                if not _answers(url):
+                    server.restart(immediate=True)
+                scene.reconnect()
+                scene.allow(repeats=8 * CONCURRENCY)
+                figures.note(name, "games dealt meanwhile", load.stop())
+                figures.note(name, "statements of the application refused", len(load.errors))
+                with scene.load(rate=40):
                     scene.wait_for_more(100, seconds=60)
                 scene.workers.wait_for(scene.connection)
                 _repair(scene.connection)
