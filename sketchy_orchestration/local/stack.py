@@ -245,6 +245,8 @@ class Stack:
         wanted = self._options.gateway_port or self._settings.gateway_port
         gateway = stack_programs.gateway(self.parts, wanted)
         gateway.start()
+        # Dagster's programs, which look at the gateway too, are started before it is ready.
+        self.parts.environment["GATEWAY_PORT"] = str(gateway.port)
         try:
             yield from gateway.waiting()
         except PartFailedError as error:
