@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     environment: Environment = Field(
         default=Environment.development, description="Which environment this is; production refuses some jobs"
     )
+    cell: str = Field(
+        default="main",
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="Which of several databases this process serves, where they share one Dagster",
+    )
     log_level: LogLevel = Field(default=LogLevel.info, description="The least severe level that is logged")
 
     sketchy_home: Path = Field(

@@ -47,7 +47,7 @@ class Setting:
 
 
 GROUPS = (
-    Group("Where this is", "Read by every process.", ("environment", "log_level", "region")),
+    Group("Where this is", "Read by every process.", ("environment", "cell", "log_level", "region")),
     Group(
         "Database",
         "Sessions, not a pooler in transaction mode (the gateway alone works behind one).\n"

@@ -5,9 +5,22 @@ import dagster as dg
 from sketchy_orchestration.defs.realtime import ops
 from sketchy_orchestration.defs.realtime.assets import OWNER_TAGS
 from sketchy_orchestration.realtime.shift import ShiftKind
+from sketchy_orchestration.settings import Settings, SettingsError, settings
 
 ROLE_TAG = "sketchy/role"
 """Run coordinators limit runs by this tag, so that shifts and operators' jobs never wait for each other."""
+
+
+CELL_TAG = "sketchy/cell"
+"""Databases that share a Dagster have the same jobs: by this tag each supervision knows its own runs."""
+
+
+def cell() -> str:
+    """This process's cell; a wrong setting is told by whoever needs it, and the definitions load."""
+    try:
+        return settings().cell
+    except SettingsError:
+        return str(Settings.model_fields["cell"].default)
 
 
 def _tags(role: str, kind: ShiftKind, *, priority: int) -> dict[str, str]:
@@ -15,6 +28,7 @@ def _tags(role: str, kind: ShiftKind, *, priority: int) -> dict[str, str]:
     return {
         **OWNER_TAGS,
         ROLE_TAG: role,
+        CELL_TAG: cell(),
         "sketchy/kind": str(kind),
         "dagster/priority": str(priority),
         "dagster/max_retries": "0",

@@ -9,7 +9,7 @@ import dagster as dg
 import psutil
 import structlog
 
-from sketchy_orchestration.defs.realtime.jobs import SHIFT_JOBS
+from sketchy_orchestration.defs.realtime.jobs import CELL_TAG, SHIFT_JOBS, cell
 from sketchy_orchestration.domain.supervision import Run, Stage
 from sketchy_orchestration.realtime.shift import ShiftKind
 
@@ -33,7 +33,7 @@ class DagsterRuns:
 
     def unfinished(self, kind: ShiftKind) -> Sequence[Run]:
         """See `supervision.Runs`."""
-        wanted = dg.RunsFilter(job_name=SHIFT_JOBS[kind].name, statuses=UNFINISHED)
+        wanted = dg.RunsFilter(job_name=SHIFT_JOBS[kind].name, statuses=UNFINISHED, tags={CELL_TAG: cell()})
         now = time.time()
         return [
             Run(

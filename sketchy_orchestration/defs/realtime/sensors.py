@@ -6,7 +6,7 @@ from uuid import uuid4
 import dagster as dg
 
 from sketchy_orchestration.defs.realtime.assets import OWNER_TAGS
-from sketchy_orchestration.defs.realtime.jobs import PASS_JOBS, SHIFT_JOBS
+from sketchy_orchestration.defs.realtime.jobs import CELL_TAG, PASS_JOBS, SHIFT_JOBS, cell
 from sketchy_orchestration.defs.realtime.runs import UNFINISHED, DagsterRuns
 from sketchy_orchestration.defs.resources import PostgresResource
 from sketchy_orchestration.domain.supervision import why_no_pass
@@ -91,7 +91,8 @@ def _result(requests: list[dg.RunRequest], seen: list[str], cursor: str | None =
 
 def pending_runs(instance: dg.DagsterInstance, job_name: str) -> int:
     """Runs of this job that are requested or under way."""
-    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
+    own = {CELL_TAG: cell()}
+    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED, tags=own))
 
 
 SENSORS = [shift_supervision, backstop]
