@@ -6,10 +6,13 @@ import json
 import os
 import socket
 import uuid
+from dataclasses import replace
+from io import StringIO
 
 import psycopg
+from rich.console import Console
 
-from sketchy_orchestration.cli.stack_screen import one_line
+from sketchy_orchestration.cli.stack_screen import one_line, screen
 from sketchy_orchestration.database.status import first_transition_after, read_status, shifts_at_work
 
 
@@ -67,6 +70,22 @@ def test_a_shift_that_is_silent_is_not_counted_as_alive(connection: psycopg.Conn
     status = read_status(connection)
     assert (status.alive("timer"), status.alive("fanout")) == (1, 0)
     assert [shift.shift_id for shift in shifts_at_work(connection)] == [alive]
+
+
+def test_events_held_back_by_the_rate_limit_are_said_to_be(connection: psycopg.Connection) -> None:
+    for silent, share in ((0.5, 0.9), (0.5, 0.1), (60, 1.0)):
+        shift_id = _shift(connection, "fanout", silent)
+        connection.execute(
+            "update orchestration.shifts set report = %s where shift_id = %s",
+            [json.dumps({"held_back_share": share}), shift_id],
+        )
+    status = read_status(connection)
+    assert status.held_back == 0.9
+    for held_back, said in ((0.9, True), (0.1, False)):
+        text = StringIO()
+        shown = screen(replace(status, held_back=held_back), [], title="t")
+        Console(file=text, width=120).print(shown)
+        assert ("held back by the rate limit" in text.getvalue()) is said
 
 
 def test_an_event_that_waits_is_counted_however_many_came_after_it(connection: psycopg.Connection) -> None:
