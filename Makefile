@@ -9,7 +9,7 @@ TESTS  ?= tests
 # Checking definitions must neither find an instance nor report home.
 CHECK_DAGSTER := env -u DAGSTER_HOME DAGSTER_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
 
-.PHONY: help up down test lint faults simulate docs bench clean
+.PHONY: help up down test lint faults simulate soak docs bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ simulate: $(STAMP) ## play a million games on virtual time, with faults (GAMES=.
 
 docs: $(STAMP) ## build the documentation's site into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+soak: $(STAMP) ## what only time shows: a million games, an old transaction, hours of play (SOAK="--minutes 10")
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
 
 bench: $(STAMP) ## run the benchmarks, beside peers and a floor; FULL=1 for 45 minutes of it (needs npm)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
