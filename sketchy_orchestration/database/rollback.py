@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -16,6 +16,8 @@ from psycopg.types.json import Jsonb
 from sketchy_orchestration.database.connect import Row
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.errors import SketchyError
+
+T = TypeVar("T")
 
 
 class RollbackError(SketchyError):
@@ -67,7 +69,8 @@ def stop(connection: Connection[Row], *, by: str, reason: str, triggers_off: boo
     """
     values = {"by": by, "reason": reason, "triggers_off": triggers_off}
     with connection.cursor(row_factory=class_row(Stop)) as cursor:
-        return _needed(_asked(cursor, "rollback.stop", values))
+        stopped: Stop = _needed(_asked(cursor, "rollback.stop", values))
+        return stopped
 
 
 def would_stop(connection: Connection[Row]) -> Found:
@@ -157,6 +160,6 @@ def _count(connection: Connection[Row], name: str, values: Mapping[str, object] 
     return int(_needed(row)[0])
 
 
-def _needed(row: Any) -> Any:
+def _needed(row: T | None) -> T:
     assert row is not None, "the statement always answers one row"  # noqa: S101
     return row
