@@ -145,11 +145,19 @@ begin
 
     -- The newest of each: what Dagster, canaries and people report.
     return query
+    with recursive kinds (name, label) as (
+        -- One step of the index for each kind, however often it was observed.
+        (select o.name, o.label from orchestration.observations o order by o.name, o.label limit 1)
+        union all
+        select f.name, f.label
+        from kinds k
+        cross join lateral (select o.name, o.label from orchestration.observations o
+                            where (o.name, o.label) > (k.name, k.label) order by o.name, o.label limit 1) f
+    )
     select s.name, n.label, s.value
-    from (select distinct on (o.name, o.label) o.name, o.label, o.value, o.at
-          from orchestration.observations o
-          where o.at > v_now - interval '1 day'
-          order by o.name, o.label, o.id desc) n
+    from kinds k
+    cross join lateral (select o.name, o.label, o.value, o.at from orchestration.observations o
+                        where o.name = k.name and o.label = k.label order by o.id desc limit 1) n
     cross join lateral (
         select n.name as name, n.value as value where n.name not in ('canary', 'canary_lost')
         union all
@@ -157,7 +165,8 @@ begin
         where n.name in ('canary', 'dagster_daemon_alive')
         union all
         select 'canary_milliseconds', n.value where n.name = 'canary'
-    ) s;
+    ) s
+    where n.at > v_now - interval '1 day';
 end
 $$;
 

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 
 from sketchy_orchestration.local import processes
 from sketchy_orchestration.local.processes import Process
+from sketchy_orchestration.local.stack_parts import answers
 from tests.e2e.stack_runner import ROOT, clean_environment
 
 # As in production, but with a storage that is a folder.
@@ -35,34 +36,41 @@ nux: {enabled: false}
 
 
 class RunningDagster:
-    """Code server and daemon; both end with this process, whatever becomes of it."""
+    """Code server and daemon; both end with this process, whatever becomes of it.
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    Args:
+        storage_url: keep runs there, as in production, and not in a folder.
+        more: environment variables beside, or instead of, those without which nothing works.
+    """
+
+    def __init__(self, folder: Path, database_url: str, storage_url: str | None = None, **more: str) -> None:
         self.folder = folder
         self.home = folder / "dagster"
         self.home.mkdir()
-        (self.home / "dagster.yaml").write_text(_INSTANCE, encoding="utf-8")
+        storage = f"storage: {{postgres: {{postgres_url: '{storage_url}'}}}}\n" if storage_url else ""
+        (self.home / "dagster.yaml").write_text(_INSTANCE + storage, encoding="utf-8")
         self.port = processes.free_port()
         self._workspace = self.home / "workspace.yaml"
         self._workspace.write_text(
             f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {self.port}, location_name: it}}\n",
             encoding="utf-8",
         )
-        self._environment = clean_environment(
-            folder / "unused",
-            DATABASE_URL=database_url,
-            DAGSTER_HOME=str(self.home),
-            PUBNUB_PUBLISH_KEY="test-key",
-            PUBNUB_SUBSCRIBE_KEY="test-key",
-            PUBNUB_ORIGIN="127.0.0.1:1",
-            PUBNUB_SSL="false",
-        )
+        needed = {
+            "DATABASE_URL": database_url,
+            "DAGSTER_HOME": str(self.home),
+            "PUBNUB_PUBLISH_KEY": "test-key",
+            "PUBNUB_SUBSCRIBE_KEY": "test-key",
+            "PUBNUB_ORIGIN": "127.0.0.1:1",
+            "PUBNUB_SSL": "false",
+        }
+        self._environment = clean_environment(folder / "unused", **{**needed, **more})
         self._connection = psycopg.connect(database_url, autocommit=True, row_factory=dict_row)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.instance = dg.DagsterInstance.from_config(str(self.home))
         self.code_server = self.start_code_server()
         self.daemon = self.start_daemon()
+        self.webserver: Process | None = None
 
     def start_code_server(self) -> Process:
         """Start it, where the daemon expects it, and wait until it listens."""
@@ -77,6 +85,15 @@ class RunningDagster:
     def start_daemon(self) -> Process:
         self.daemon = self._start("daemon", "dagster._daemon", "run", "-w", str(self._workspace))
         return self.daemon
+
+    def start_webserver(self) -> str:
+        """Start it and wait until it answers; its address."""
+        port = processes.free_port()
+        words = ("-h", "127.0.0.1", "-p", str(port), "-w", str(self._workspace))
+        self.webserver = self._start("webserver", "dagster_webserver", *words)
+        url = f"http://127.0.0.1:{port}"
+        assert processes.wait_until(lambda: answers(f"{url}/server_info"), seconds=90, pause=0.1)
+        return url
 
     def _start(self, name: str, module: str, *words: str) -> Process:
         return processes.start(
@@ -119,6 +136,8 @@ class RunningDagster:
 
     def stop(self) -> None:
         """Daemon first, so that nothing is replaced; then the shifts, for whom the code server would wait."""
+        if self.webserver is not None:
+            processes.stop(self.webserver, (signal.SIGTERM, 5.0))
         processes.stop(self.daemon, (signal.SIGTERM, 10.0))
         self.execute("update orchestration.shifts set ended_at = clock_timestamp() where ended_at is null")
         processes.stop(self.code_server, (signal.SIGTERM, 15.0))
