@@ -1,10 +1,11 @@
 """The floor: the least that can end a phase on time: sleep until the next deadline, then one statement.
 
-Run by benchmarks.timers in a process of its own: python -m benchmarks.floor URL SECONDS
+Run by benchmarks.timers in a process of its own: DATABASE_URL=... python -m benchmarks.floor SECONDS
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -28,7 +29,8 @@ LONGEST_SLEEP = 0.25
 
 
 def main() -> None:
-    url, seconds = sys.argv[1], float(sys.argv[2])
+    # Not as an argument: command lines are everybody's to read, and the URL holds a password.
+    url, seconds = os.environ["DATABASE_URL"], float(sys.argv[1])
     until = time.monotonic() + seconds
     with psycopg.connect(url, autocommit=True) as connection:
         while time.monotonic() < until:

@@ -161,7 +161,8 @@ def turn(
             connection.execute(PHASES, {"first": SETTLE, "spread": spread, "count": count})
     seconds = SETTLE + spread + 5
     if side == "floor":
-        process = subprocess.Popen([sys.executable, "-m", "benchmarks.floor", place.url, str(seconds)])
+        command = [sys.executable, "-m", "benchmarks.floor", str(seconds)]
+        process = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": place.url})
         first, twice = observe(place, side, count, seconds, since, None)
         process.terminate()
         process.wait(10)

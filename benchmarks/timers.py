@@ -48,7 +48,7 @@ class Size:
 
 
 QUICK = Size(seconds=8, turns=1, kills=1, games=100_000, live=20_000)
-FULL = Size(seconds=60, turns=2, kills=5, games=crowd.GAMES, live=crowd.LIVE)
+FULL = Size(seconds=60, turns=1, kills=5, games=crowd.GAMES, live=crowd.LIVE)
 
 
 @contextmanager
