@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -36,6 +37,25 @@ class Swept:
     next_in: float | None
     seen: str
 
+    def and_then(
+        self,
+        *,
+        moved: int = 0,
+        extended: int = 0,
+        set_aside: int = 0,
+        lateness_ms: Sequence[float] = (),
+        switched_off: bool = False,
+    ) -> Swept:
+        """This and what was done after it, in one."""
+        return replace(
+            self,
+            moved=self.moved + moved,
+            extended=self.extended + extended,
+            set_aside=self.set_aside + set_aside,
+            lateness_ms=[*self.lateness_ms, *lateness_ms],
+            switched_off=self.switched_off or switched_off,
+        )
+
 
 def sweep(
     connection: Connection[Row],
@@ -46,6 +66,7 @@ def sweep(
     candidates: Sequence[UUID] = (),
     look: bool = False,
     seen: str | None = None,
+    only: Sequence[UUID] | None = None,
 ) -> Swept:
     """Move on every game that is due; commits by itself on an autocommit connection.
 
@@ -55,6 +76,7 @@ def sweep(
         window: seconds to look back; None looks at everything.
         candidates: games that may end drawing early.
         look: look for such games too, in what `seen` did not see; without `seen` among all in drawing.
+        only: no other games than these, and these even when they are set aside.
     """
     with connection.cursor(row_factory=class_row(Swept)) as cursor:
         cursor.execute(
@@ -66,6 +88,7 @@ def sweep(
                 "window": None if window is None else timedelta(seconds=window),
                 "look": look,
                 "seen": seen,
+                "only": None if only is None else list(only),
             },
             prepare=True,
         )
@@ -74,13 +97,44 @@ def sweep(
     return swept
 
 
+def due(connection: Connection[Row], *, lag: float, limit: int) -> list[UUID]:
+    """Games that are due by `lag` seconds and not set aside, the longest due first."""
+    rows = connection.execute(query("timer.due"), {"lag": timedelta(seconds=lag), "limit": limit})
+    return [row[0] for row in rows]
+
+
+def hanging(connection: Connection[Row], *, limit: int) -> list[UUID]:
+    """Games set aside because they hang, and now to be tried again."""
+    return [row[0] for row in connection.execute(query("timer.hanging"), {"limit": limit})]
+
+
+def set_aside(connection: Connection[Row], game: UUID, error: str) -> None:
+    """Set aside a game whose move was cut off by a time-out."""
+    connection.execute(query("timer.set_aside"), {"game": game, "error": error})
+
+
+@contextmanager
+def statement_timeout(connection: Connection[Row], seconds: float, afterwards: float) -> Iterator[None]:
+    """Bound each statement by `seconds`, then again by `afterwards`."""
+    _bound(connection, seconds)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            _bound(connection, afterwards)
+
+
+def _bound(connection: Connection[Row], seconds: float) -> None:
+    connection.execute(query("timer.statement_timeout"), {"milliseconds": str(round(seconds * 1000))})
+
+
 def listen(connection: Connection[Row]) -> None:
     """Hear of deadlines set near, last drawings, and flags; plan each statement once."""
     connection.execute(query("timer.listen"))
 
 
 def warm_up(connection: Connection[Row]) -> bool:
-    """Plan what a sweep needs, so that the first is as quick as others; False without a game to do it on."""
+    """Plan what a sweep needs, so that the first is as quick as others; touches no game. False: it failed."""
     row = connection.execute(query("timer.warm_up")).fetchone()
     return bool(row and row[0])
 

@@ -23,6 +23,9 @@ WHOLE_LOOK_SHARE = 0.05
 SHORTEST_SLEEP = 0.0005
 """A deadline a moment away is slept towards, not spun towards."""
 
+SHORTEST_SLEEP_BEHIND = 0.010
+"""A sweeper behind others mostly finds that they were there: it looks at most a hundred times a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
@@ -58,7 +61,8 @@ def sleep_after(swept: Pass, *, rank: int, locked_passes: int) -> float:
         return 0.0
     until = LOOK_AHEAD
     if swept.next_in is not None:
-        until = min(until, max(SHORTEST_SLEEP, swept.next_in + lag(rank)))
+        shortest = SHORTEST_SLEEP_BEHIND if rank else SHORTEST_SLEEP
+        until = min(until, max(shortest, swept.next_in + lag(rank)))
     if swept.locked:
         until = min(until, retry_after(locked_passes))
     return until

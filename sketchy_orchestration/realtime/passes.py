@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
+import psycopg
+
 from sketchy_orchestration.database import timer
 from sketchy_orchestration.database.connect import Role, connect
+from sketchy_orchestration.realtime.one_by_one import SWEEP_TIMEOUT, sweep_after_time_out
 from sketchy_orchestration.settings import Settings
 
 MOST_SWEEPS = 20
@@ -21,9 +24,14 @@ def sweep_pass(settings: Settings) -> dict[str, float]:
     began = time.monotonic()
     numbers = {"sweeps": 0.0, "transitions": 0.0, "extended": 0.0, "set_aside": 0.0, "locked": 0.0}
     lateness_max = 0.0
-    with connect(settings, Role.timer, application_name="sketchy timer sweep") as connection:
+    with connect(
+        settings, Role.timer, application_name="sketchy timer sweep", statement_timeout=SWEEP_TIMEOUT
+    ) as connection:
         for _ in range(MOST_SWEEPS):
-            swept = timer.sweep(connection, limit=500, look=not numbers["sweeps"])
+            try:
+                swept = timer.sweep(connection, limit=500, look=not numbers["sweeps"])
+            except psycopg.errors.QueryCanceled:
+                swept = sweep_after_time_out(connection)
             numbers["sweeps"] += 1
             numbers["transitions"] += swept.moved
             numbers["extended"] += swept.extended

@@ -17,6 +17,11 @@ from sketchy_orchestration.database.connect import Role, Row, connect
 from sketchy_orchestration.domain import timer as decide
 from sketchy_orchestration.domain.lateness import Histogram
 from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.realtime.one_by_one import (
+    SWEEP_TIMEOUT,
+    sweep_after_time_out,
+    try_hanging_again,
+)
 from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftIdentity
 from sketchy_orchestration.settings import Settings
 from sketchy_orchestration.version import this_version
@@ -42,7 +47,7 @@ REMEMBERED = 3.0
 """Seconds a game is tried again whose last drawing came in: somebody may hold its row at first."""
 
 SLOW_SWEEP = 5.0
-"""Seconds after which a sweep counts as slow, as the service level has it."""
+"""Seconds after which a sweep counts as slow, as the service level has it; one cut off counts, too."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +75,13 @@ class Tally:
         self.extended += swept.extended
         self.set_aside += swept.set_aside
         self.lateness.add(swept.lateness_ms)
+
+    def cut_off(self, seconds: float) -> None:
+        """A sweep ended by its time-out is a slow one, however long it would have taken."""
+        self.sweeps += 1
+        self.slow_sweeps += 1
+        self.sweep_ms += seconds * 1000
+        self.sweep_max_ms = max(self.sweep_max_ms, seconds * 1000)
 
     def numbers(self) -> dict[str, float]:
         return {
@@ -103,6 +115,7 @@ class TimerShift:
         self._next_beat = 0.0
         self._next_relief = time.monotonic() + HEARTBEAT
         self._next_whole_look = 0.0
+        self._next_hanging = 0.0
 
     def work(self, running: RunningShift) -> EndReason:
         """Sweep until relieved, stopped or ended; the reason."""
@@ -114,7 +127,7 @@ class TimerShift:
                     self._connection = open_connection(self._settings)
                     if failures <= 1:  # only this session was cut: others are at work meanwhile
                         timer.warm_up(self._connection)
-                sleep = self._sweep()
+                sleep = self._sweep_or_single_out()
                 reason = self._beat()
                 failures = 0
                 if reason is None and not running.stopping.wait(sleep, self._connection.fileno()):
@@ -141,6 +154,32 @@ class TimerShift:
             pause = min(LONGEST_PAUSE, decide.LONGEST_RETRY * 2**doubled)
             log.warning("sweep failed", error=said, retry_in=pause)
         return pause
+
+    def _sweep_or_single_out(self) -> float:
+        """Sweep; when that was cut off by its time-out, game by game; seconds to sleep."""
+        began = time.monotonic()
+        try:
+            sleep = self._sweep()
+            if began >= self._next_hanging:
+                self._next_hanging = began + decide.LOOK_AHEAD
+                if (again := try_hanging_again(self._connection)) is not None:
+                    self._tally.add(again, time.monotonic() - began)
+                    sleep = 0.0
+        except psycopg.errors.QueryCanceled as error:
+            self._tally.errors += 1
+            self._tally.cut_off(time.monotonic() - began)
+            log.warning("sweep cut off, goes on game by game", error=error.diag.message_primary)
+            again_at = time.monotonic()
+            swept = sweep_after_time_out(
+                self._connection, lag=decide.lag(self._rank), candidates=self._candidates
+            )
+            self._tally.add(swept, time.monotonic() - again_at)
+            if swept.moved + swept.extended + swept.set_aside == 0:
+                # No game's fault: then it was the look at everything, which can wait.
+                self._next_whole_look = began + decide.whole_look_pause(SWEEP_TIMEOUT)
+                raise
+            sleep = 0.0
+        return sleep
 
     def _sweep(self) -> float:
         now = time.monotonic()
@@ -219,7 +258,7 @@ def open_connection(settings: Settings) -> Connection[Row]:
         settings,
         Role.timer,
         application_name="sketchy timer shift",
-        statement_timeout=10.0,
+        statement_timeout=SWEEP_TIMEOUT,
         lock_timeout=0.2,
     )
     try:

@@ -25,7 +25,8 @@ end
 $roles$;
 
 -- Functions with a parsed body (return ...) bind their names when they are made: they need no search path, and without
--- one the planner can inline them. Whatever has a string body, or runs as its owner, has an empty one.
+-- one the planner can inline them, unless they promise more than what they call (immutable, strict). Whatever has a
+-- string body, or runs as its owner, has an empty one.
 
 -- Advisory locks of ours have the class 5273; the second number says which.
 create function orchestration.lock_class() returns integer
@@ -33,7 +34,7 @@ create function orchestration.lock_class() returns integer
     return 5273;
 
 create function orchestration.iso(p_at timestamptz) returns text
-    language sql immutable parallel safe
+    language sql stable parallel safe
     return to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
 
 -- The id that ties log, outbox and message together: the caller's when PostgREST passed one on, else one per transaction.

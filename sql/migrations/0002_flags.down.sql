@@ -6,4 +6,5 @@ drop table orchestration.flags;
 drop table orchestration.flag_history;
 drop function orchestration.flag_record();
 drop function orchestration.flag_guard();
+drop function orchestration.flag_stamp();
 drop function orchestration.bucket(text, text);

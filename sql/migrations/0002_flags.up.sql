@@ -57,17 +57,23 @@ create function orchestration.flag_includes(p_name text, p_subject text) returns
         end
         from orchestration.flags f where f.name = p_name), false);
 
--- Whoever acts under a switch holds the shared lock until it commits, so nothing commits after a switch-off has.
+create function orchestration.flag_stamp() returns trigger
+    language plpgsql security definer set search_path = ''
+as $$
+begin
+    new.changed_at := clock_timestamp();
+    return new;
+end
+$$;
+
+-- Whoever acts under a switch holds the shared lock until it commits, so nothing commits after a switch-off has. Deferred:
+-- taken at the commit itself, so that a transaction left open after its change holds up nobody.
 create function orchestration.flag_guard() returns trigger
     language plpgsql security definer set search_path = ''
 as $$
 begin
     perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
-    if tg_op <> 'DELETE' then
-        new.changed_at := clock_timestamp();
-        return new;
-    end if;
-    return old;
+    return null;
 end
 $$;
 
@@ -83,8 +89,10 @@ begin
 end
 $$;
 
-create trigger flag_guard before insert or update or delete on orchestration.flags
-    for each row execute function orchestration.flag_guard();
+create trigger flag_stamp before insert or update on orchestration.flags
+    for each row execute function orchestration.flag_stamp();
+create constraint trigger flag_guard after insert or update or delete on orchestration.flags
+    deferrable initially deferred for each row execute function orchestration.flag_guard();
 create trigger flag_record after insert or update or delete on orchestration.flags
     for each row execute function orchestration.flag_record();
 

@@ -1,6 +1,6 @@
 drop function orchestration.record_trigger_failure(text, uuid[], text, text);
+drop function orchestration.notify_near(timestamptz);
 drop function orchestration.record_changes(orchestration.game_change[]);
-drop function orchestration.game_completed_data(orchestration.game_change);
 drop function orchestration.timer_sync_data(orchestration.game_change);
 drop function orchestration.timer_expired_data(orchestration.game_change);
 drop function orchestration.phase_changed_data(orchestration.game_change);

@@ -16,7 +16,7 @@ create function orchestration.has_deadline_column(p_game jsonb) returns boolean
     return p_game ? 'phase_expires_at';
 
 create function orchestration.deadline_of(p_game jsonb, p_phase_began timestamptz) returns timestamptz
-    language sql immutable parallel safe
+    language sql stable parallel safe
     return case
         when p_game ->> 'status' in ('completed', 'cancelled') then null
         when p_game ->> 'status' = 'waiting' then (p_game ->> 'expires_at')::timestamptz
@@ -65,7 +65,7 @@ $$;
 
 -- When the game's phase began, by the application's own columns; results has none.
 create function orchestration.phase_began(p_game jsonb) returns timestamptz
-    language sql immutable parallel safe
+    language sql stable parallel safe
     return (p_game ->> case p_game ->> 'status'
         when 'waiting' then 'created_at'
         when 'briefing' then 'started_at'
@@ -94,7 +94,7 @@ create function orchestration.timer_expired_data(p_change orchestration.game_cha
         'nextPhase', p_change.to_phase,
         'expiredAt', orchestration.iso(p_change.deadline),
         'transitionTriggeredBy', p_change.cause,
-        'executionId', orchestration.request_id());
+        'executionId', current_setting('orchestration.request_id', true));
 
 create function orchestration.timer_sync_data(p_change orchestration.game_change) returns jsonb
     language sql stable
@@ -107,72 +107,117 @@ create function orchestration.timer_sync_data(p_change orchestration.game_change
         'serverTime', orchestration.iso(p_change.at),
         'timeRemaining', greatest(0, ceil(extract(epoch from p_change.next_deadline - p_change.at)))::integer);
 
-create function orchestration.game_completed_data(p_change orchestration.game_change) returns jsonb
-    language sql stable set search_path = ''
-as $$
-    select jsonb_build_object(
-        'completedAt', orchestration.iso(coalesce((p_change.game ->> 'completed_at')::timestamptz, p_change.at)),
-        'winner', (
-            select jsonb_build_object('userId', u.id, 'username', u.username, 'submissionId', s.id)
-            from public.users u
-            left join public.submissions s on s.game_id = p_change.game_id and s.user_id = u.id
-            where u.id = (p_change.game ->> 'winner_id')::uuid),
-        'results', coalesce((
-            select jsonb_agg(jsonb_build_object('userId', p.user_id, 'username', u.username,
-                                                'placement', p.placement, 'voteCount', coalesce(s.vote_count, 0))
-                             order by p.placement nulls last, p.joined_at, p.id)
-            from public.game_participants p
-            left join public.users u on u.id = p.user_id
-            left join public.submissions s on s.game_id = p.game_id and s.user_id = p.user_id
-            where p.game_id = p_change.game_id and p.left_at is null), '[]'));
-$$;
-
 -- Records what happened to games and tells of it: transitions for all, live_games and events for enrolled ones.
+-- A statement costs as much to begin as a game to record, so those without anything to do are left out; without any
+-- change all are begun: to be planned.
 create function orchestration.record_changes(p_changes orchestration.game_change[]) returns void
     language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+    v_request_id text := orchestration.request_id();
+    v_left boolean;      -- some game left its phase
+    v_in_play boolean;   -- some game is in play
+    v_over boolean;      -- some game is over
+    v_started boolean;
+    v_completed boolean;
+    v_moved boolean;     -- some deadline moved within its phase
 begin
-    insert into orchestration.transitions
-        (game_id, from_phase, to_phase, deadline, at, next_deadline, rebased, cause, handler, request_id)
-    select c.game_id, c.from_phase, c.to_phase, c.deadline, c.at, c.next_deadline, c.rebased, c.cause, c.handler,
-           orchestration.request_id()
-    from unnest(p_changes) c where c.from_phase <> c.to_phase;
+    select coalesce(bool_or(c.from_phase <> c.to_phase), true),
+           coalesce(bool_or(c.to_phase not in ('completed', 'cancelled')), true),
+           coalesce(bool_or(c.to_phase in ('completed', 'cancelled')), true),
+           coalesce(bool_or(c.from_phase = 'waiting' and c.to_phase in ('briefing', 'drawing')), true),
+           coalesce(bool_or(c.to_phase = 'completed'), true),
+           coalesce(bool_or(c.from_phase = c.to_phase), true)
+    into v_left, v_in_play, v_over, v_started, v_completed, v_moved
+    from unnest(p_changes) c;
 
-    update orchestration.live_games l
-    set phase = c.to_phase, deadline = c.next_deadline, graced = l.graced and c.to_phase = 'drawing'
-    from unnest(p_changes) c
-    where l.game_id = c.game_id and c.to_phase not in ('completed', 'cancelled');
+    if v_left then
+        insert into orchestration.transitions
+            (game_id, from_phase, to_phase, deadline, at, next_deadline, rebased, cause, handler, request_id)
+        select c.game_id, c.from_phase, c.to_phase, c.deadline, c.at, c.next_deadline, c.rebased, c.cause, c.handler,
+               v_request_id
+        from unnest(p_changes) c where c.from_phase <> c.to_phase;
+    end if;
+    if v_in_play then
+        update orchestration.live_games l
+        set phase = c.to_phase, deadline = c.next_deadline, graced = l.graced and c.to_phase = 'drawing'
+        from unnest(p_changes) c
+        where l.game_id = c.game_id and c.to_phase not in ('completed', 'cancelled');
+    end if;
+    if v_over then
+        delete from orchestration.live_games l using unnest(p_changes) c
+        where l.game_id = c.game_id and c.to_phase in ('completed', 'cancelled');
+    end if;
 
-    delete from orchestration.live_games l using unnest(p_changes) c
-    where l.game_id = c.game_id and c.to_phase in ('completed', 'cancelled');
+    -- A game's events in their order: what ended, what began, how it is now.
+    if v_started then
+        insert into orchestration.outbox (game_id, lane, type, data, channels, request_id)
+        select c.game_id, orchestration.lane_of(c.game_id), 'game_started',
+               jsonb_strip_nulls(orchestration.game_started_data(c)),
+               orchestration.channels_of('game_started', c.game_id::text, 'system'), v_request_id
+        from unnest(p_changes) c
+        where c.from_phase = 'waiting' and c.to_phase in ('briefing', 'drawing') and c.handler = 'orchestration';
+    end if;
+    if v_left then
+        insert into orchestration.outbox (game_id, lane, type, data, channels, request_id)
+        select (c.change).game_id, orchestration.lane_of((c.change).game_id), e.type, jsonb_strip_nulls(e.data),
+               orchestration.channels_of(e.type, (c.change).game_id::text, 'system'), v_request_id
+        from (select unnest(p_changes) as change) c
+        cross join lateral (
+            select 'timer_expired' as type, orchestration.timer_expired_data(c.change) as data
+            where (c.change).cause = 'timer'
+            union all
+            select 'phase_changed', orchestration.phase_changed_data(c.change)
+        ) e
+        where (c.change).from_phase <> (c.change).to_phase and (c.change).handler = 'orchestration';
+    end if;
+    if v_completed then
+        insert into orchestration.outbox (game_id, lane, type, data, channels, request_id)
+        select c.game_id, orchestration.lane_of(c.game_id), 'game_completed',
+               jsonb_strip_nulls(jsonb_build_object(
+                   'completedAt', orchestration.iso(coalesce((c.game ->> 'completed_at')::timestamptz, c.at)),
+                   'winner', winner.told, 'results', coalesce(results.told, '[]'))),
+               orchestration.channels_of('game_completed', c.game_id::text, 'system'), v_request_id
+        from unnest(p_changes) c
+        left join lateral (
+            select jsonb_build_object('userId', u.id, 'username', u.username, 'submissionId', s.id) as told
+            from public.users u
+            left join public.submissions s on s.game_id = c.game_id and s.user_id = u.id
+            where u.id = (c.game ->> 'winner_id')::uuid
+        ) winner on true
+        left join lateral (
+            select jsonb_agg(jsonb_build_object('userId', p.user_id, 'username', u.username,
+                                                'placement', p.placement, 'voteCount', coalesce(s.vote_count, 0))
+                             order by p.placement nulls last, p.joined_at, p.id) as told
+            from public.game_participants p
+            left join public.users u on u.id = p.user_id
+            left join public.submissions s on s.game_id = p.game_id and s.user_id = p.user_id
+            where p.game_id = c.game_id and p.left_at is null
+        ) results on true
+        where c.from_phase <> c.to_phase and c.to_phase = 'completed' and c.handler = 'orchestration';
+    end if;
+    if v_moved then
+        insert into orchestration.outbox (game_id, lane, type, data, channels, request_id)
+        select c.game_id, orchestration.lane_of(c.game_id), 'server_timer_sync',
+               jsonb_strip_nulls(orchestration.timer_sync_data(c)),
+               orchestration.channels_of('server_timer_sync', c.game_id::text, 'system'), v_request_id
+        from unnest(p_changes) c
+        where c.from_phase = c.to_phase and c.to_phase <> 'waiting' and c.next_deadline is not null
+          and c.handler = 'orchestration';
+    end if;
 
-    insert into orchestration.outbox (game_id, lane, type, data, channels, request_id)
-    select (c.change).game_id, orchestration.lane_of((c.change).game_id), e.type, jsonb_strip_nulls(e.data),
-           orchestration.channels_of(e.type, (c.change).game_id::text, 'system'), orchestration.request_id()
-    from (select unnest(p_changes) as change, generate_subscripts(p_changes, 1) as n) c
-    cross join lateral (
-        select 1 as k, 'timer_expired' as type, orchestration.timer_expired_data(c.change) as data
-        where (c.change).from_phase <> (c.change).to_phase and (c.change).cause = 'timer'
-        union all
-        select 2, 'game_started', orchestration.game_started_data(c.change)
-        where (c.change).from_phase = 'waiting' and (c.change).to_phase in ('briefing', 'drawing')
-        union all
-        select 3, 'phase_changed', orchestration.phase_changed_data(c.change)
-        where (c.change).from_phase <> (c.change).to_phase
-        union all
-        select 4, 'game_completed', orchestration.game_completed_data(c.change)
-        where (c.change).from_phase <> (c.change).to_phase and (c.change).to_phase = 'completed'
-        union all
-        select 5, 'server_timer_sync', orchestration.timer_sync_data(c.change)
-        where (c.change).from_phase = (c.change).to_phase and (c.change).to_phase <> 'waiting' and (c.change).next_deadline is not null
-    ) e
-    where (c.change).handler = 'orchestration'
-    order by c.n, e.k;
+    if current_setting('orchestration.cause', true) is distinct from 'sweep' then
+        perform orchestration.notify_near(min(c.next_deadline)) from unnest(p_changes) c where c.handler = 'orchestration';
+    end if;
+end
+$$;
 
-    -- Deadlines lie 15 s and more away; only one set nearer must wake a sleeping sweeper.
-    if current_setting('orchestration.cause', true) is distinct from 'sweep'
-       and exists (select from unnest(p_changes) c
-                   where c.handler = 'orchestration' and c.next_deadline < c.at + interval '1500 ms') then
+-- Deadlines lie 15 s and more away, and a sweeper looks once a second; only one set nearer must wake it.
+create function orchestration.notify_near(p_deadline timestamptz) returns void
+    language plpgsql volatile set search_path = ''
+as $$
+begin
+    if p_deadline < clock_timestamp() + interval '1500 ms' then
         perform pg_notify('orchestration_deadline', '');
     end if;
 end

@@ -1,7 +1,5 @@
 drop function orchestration.keep_from_legacy();
-drop function orchestration.on_votes_cast();
-drop function orchestration.on_submissions_changed();
-drop function orchestration.on_participants_changed();
+drop function orchestration.on_players_acted();
 drop function orchestration.notify_all_submitted(uuid[]);
 drop function orchestration.on_game_deleted();
 drop function orchestration.on_games_updated();

@@ -7,6 +7,7 @@ create function orchestration.on_game_created() returns trigger
 as $$
 declare
     v_handler text;
+    v_deadline timestamptz;
 begin
     begin
         if current_setting('statement_timeout') <> '0' then
@@ -21,9 +22,11 @@ begin
         values (new.id, v_handler, coalesce(orchestration.flag_number('enrolment'), 0))
         on conflict (game_id) do nothing;
         if v_handler = 'orchestration' and new.status not in ('completed', 'cancelled') then
+            v_deadline := orchestration.deadline_of(to_jsonb(new), clock_timestamp());
             insert into orchestration.live_games (game_id, phase, deadline)
-            values (new.id, new.status::text, orchestration.deadline_of(to_jsonb(new), clock_timestamp()))
+            values (new.id, new.status::text, v_deadline)
             on conflict (game_id) do nothing;
+            perform orchestration.notify_near(v_deadline);
         end if;
     exception when others then
         begin
@@ -45,22 +48,22 @@ declare
     v_swept_at timestamptz;  -- the moment a sweep decided by
 begin
     begin
-        if current_setting('statement_timeout') <> '0' then
-            perform orchestration.wait_at_most(50);
-        end if;
-        if not orchestration.flag_on('triggers') then
-            return null;
-        end if;
         if v_cause = 'sweep' then
+            -- It has made sure that triggers are on, and has bounds of its own.
             v_swept_at := current_setting('orchestration.swept_at')::timestamptz;
-        -- Most updates, a player counted for one, concern neither the phase nor its deadline. Both tables hold the rows
-        -- in the same order; a join would be planned for one row and kept for 500.
-        elsif not exists (
-            select from (select unnest(array(select row(o.*)::public.games from old_rows o)) as o,
-                                unnest(array(select row(n.*)::public.games from new_rows n)) as n) z
-            where (z.o).status <> (z.n).status or (z.o).expires_at <> (z.n).expires_at
-               or to_jsonb(z.o) -> 'phase_expires_at' is distinct from to_jsonb(z.n) -> 'phase_expires_at') then
-            return null;
+        else
+            if current_setting('statement_timeout') <> '0' then
+                perform orchestration.wait_at_most(50);
+            end if;
+            -- Most updates, a player counted for one, concern neither the phase nor its deadline. Both tables hold the
+            -- rows in the same order; a join would be planned for one row and kept for 500.
+            if not orchestration.flag_on('triggers') or not exists (
+                select from (select unnest(array(select row(o.*)::public.games from old_rows o)) as o,
+                                    unnest(array(select row(n.*)::public.games from new_rows n)) as n) z
+                where (z.o).status <> (z.n).status or (z.o).expires_at <> (z.n).expires_at
+                   or to_jsonb(z.o) -> 'phase_expires_at' is distinct from to_jsonb(z.n) -> 'phase_expires_at') then
+                return null;
+            end if;
         end if;
         -- No variable has a type of ours: that would be looked up before this block begins.
         perform orchestration.record_changes(array_agg(
@@ -153,14 +156,16 @@ as $$
                                         where s.game_id = p.game_id and s.user_id = p.user_id));
 $$;
 
--- In the following, events are written by one statement each: a function a row would be planned and called for each.
-create function orchestration.on_participants_changed() returns trigger
+-- What players do: one function for their three tables, a branch each. Events are written by one statement each: a
+-- function a row would be planned and called for each.
+create function orchestration.on_players_acted() returns trigger
     language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
 as $$
 declare
     v_ids uuid[];
+    v_again uuid[];  -- drawings changed by an update; null: all are new
 begin
-    if current_setting('orchestration.cause', true) = 'sweep' then
+    if tg_op = 'UPDATE' and current_setting('orchestration.cause', true) = 'sweep' then
         return null;  -- placements and counts are told with game_completed
     end if;
     begin
@@ -170,7 +175,41 @@ begin
         if not orchestration.flag_on('triggers') then
             return null;
         end if;
-        if tg_op = 'INSERT' then
+        if tg_table_name = 'votes' then
+            insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+            select n.game_id, orchestration.lane_of(n.game_id), 'vote_cast', n.voter_id::text,
+                   jsonb_strip_nulls(orchestration.vote_cast_data(to_jsonb(n))),
+                   orchestration.channels_of('vote_cast', n.game_id::text, n.voter_id::text), orchestration.request_id()
+            from new_rows n
+            join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
+            order by n.voted_at, n.id;
+        elsif tg_table_name = 'submissions' then
+            -- Every vote counts itself here. A drawing may be large, and is not unpacked to see that it is still the same.
+            if tg_op = 'UPDATE' then
+                select array_agg(n.id) into v_again
+                from old_rows o join new_rows n on n.id = o.id
+                where case when n.vote_count <> o.vote_count or n.is_winner <> o.is_winner
+                           then pg_column_size(n.drawing_data) <> pg_column_size(o.drawing_data)
+                           else n.drawing_data is distinct from o.drawing_data end;
+                if v_again is null then
+                    return null;
+                end if;
+            end if;
+            -- A drawing sent again is told again, under the same submission id.
+            insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+            select n.game_id, orchestration.lane_of(n.game_id), 'drawing_submitted', n.user_id::text,
+                   jsonb_strip_nulls(orchestration.drawing_submitted_data(jsonb_build_object(
+                       'id', n.id, 'user_id', n.user_id, 'submitted_at', n.submitted_at, 'element_count', n.element_count,
+                       'drawing_time_seconds', n.drawing_time_seconds))),
+                   orchestration.channels_of('drawing_submitted', n.game_id::text, n.user_id::text), orchestration.request_id()
+            from new_rows n
+            join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
+            where v_again is null or n.id = any (v_again)
+            order by n.submitted_at, n.id;
+            if tg_op = 'INSERT' then
+                perform orchestration.notify_all_submitted(array(select n.game_id from new_rows n));
+            end if;
+        elsif tg_op = 'INSERT' then
             insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
             select n.game_id, orchestration.lane_of(n.game_id), 'player_joined', n.user_id::text,
                    jsonb_strip_nulls(orchestration.player_joined_data(to_jsonb(n))),
@@ -179,7 +218,6 @@ begin
             join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
             where n.left_at is null
             order by n.joined_at, n.id;
-            return null;
         elsif tg_op = 'UPDATE' then
             insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
             select n.game_id, orchestration.lane_of(n.game_id), e.type, n.user_id::text, jsonb_strip_nulls(e.data),
@@ -224,87 +262,6 @@ begin
                 v_ids := array(select distinct n.game_id from new_rows n);
             end if;
             perform orchestration.record_trigger_failure(tg_name, v_ids, sqlstate, sqlerrm);
-        exception when others then null;
-        end;
-    end;
-    return null;
-end
-$$;
-
-create function orchestration.on_submissions_changed() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
-as $$
-declare
-    v_again uuid[];  -- drawings changed by an update; null: all are new
-begin
-    if current_setting('orchestration.cause', true) = 'sweep' then
-        return null;  -- placements and counts are told with game_completed
-    end if;
-    begin
-        if current_setting('statement_timeout') <> '0' then
-            perform orchestration.wait_at_most(50);
-        end if;
-        if not orchestration.flag_on('triggers') then
-            return null;
-        end if;
-        -- Every vote counts itself here. A drawing may be large, and is not unpacked to see that it is still the same.
-        if tg_op = 'UPDATE' then
-            select array_agg(n.id) into v_again
-            from old_rows o join new_rows n on n.id = o.id
-            where case when n.vote_count <> o.vote_count or n.is_winner <> o.is_winner
-                       then pg_column_size(n.drawing_data) <> pg_column_size(o.drawing_data)
-                       else n.drawing_data is distinct from o.drawing_data end;
-            if v_again is null then
-                return null;
-            end if;
-        end if;
-        -- A drawing sent again is told again, under the same submission id.
-        insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
-        select n.game_id, orchestration.lane_of(n.game_id), 'drawing_submitted', n.user_id::text,
-               jsonb_strip_nulls(orchestration.drawing_submitted_data(jsonb_build_object(
-                   'id', n.id, 'user_id', n.user_id, 'submitted_at', n.submitted_at, 'element_count', n.element_count,
-                   'drawing_time_seconds', n.drawing_time_seconds))),
-               orchestration.channels_of('drawing_submitted', n.game_id::text, n.user_id::text), orchestration.request_id()
-        from new_rows n
-        join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
-        where v_again is null or n.id = any (v_again)
-        order by n.submitted_at, n.id;
-        if tg_op = 'INSERT' then
-            perform orchestration.notify_all_submitted(array(select n.game_id from new_rows n));
-        end if;
-    exception when others then
-        begin
-            perform orchestration.record_trigger_failure(
-                tg_name, array(select distinct n.game_id from new_rows n), sqlstate, sqlerrm);
-        exception when others then null;
-        end;
-    end;
-    return null;
-end
-$$;
-
-create function orchestration.on_votes_cast() returns trigger
-    language plpgsql security definer set search_path = '' set lock_timeout = '50ms' set plan_cache_mode = force_generic_plan
-as $$
-begin
-    begin
-        if current_setting('statement_timeout') <> '0' then
-            perform orchestration.wait_at_most(50);
-        end if;
-        if not orchestration.flag_on('triggers') then
-            return null;
-        end if;
-        insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
-        select n.game_id, orchestration.lane_of(n.game_id), 'vote_cast', n.voter_id::text,
-               jsonb_strip_nulls(orchestration.vote_cast_data(to_jsonb(n))),
-               orchestration.channels_of('vote_cast', n.game_id::text, n.voter_id::text), orchestration.request_id()
-        from new_rows n
-        join orchestration.enrolments h on h.game_id = n.game_id and h.handler = 'orchestration'
-        order by n.voted_at, n.id;
-    exception when others then
-        begin
-            perform orchestration.record_trigger_failure(
-                tg_name, array(select distinct n.game_id from new_rows n), sqlstate, sqlerrm);
         exception when others then null;
         end;
     end;

@@ -89,8 +89,11 @@ begin
         v_definition := pg_get_functiondef(v_function.fn);
         perform orchestration.replace_function(v_function.fn, replace(v_definition, v_function.prosrc,
             orchestration.guarded_body(v_function.prosrc,
-                'if orchestration.is_enrolled((to_jsonb(case when tg_op = ''DELETE'' then old else new end) ->> '
-                'case when tg_table_name = ''games'' then ''id'' else ''game_id'' end)::uuid) then '
+                -- Two branches, because each table has but one of the columns; this runs for every row.
+                'if tg_table_name = ''games'' then '
+                'if orchestration.is_enrolled(case when tg_op = ''DELETE'' then old.id else new.id end) then '
+                'return case when tg_op = ''DELETE'' then old else new end; end if; '
+                'elsif orchestration.is_enrolled(case when tg_op = ''DELETE'' then old.game_id else new.game_id end) then '
                 'return case when tg_op = ''DELETE'' then old else new end; end if;')));
         return next format('%s: tells of legacy games only', v_function.fn);
     end loop;

@@ -1,6 +1,7 @@
 drop function orchestration.make_moves_singling_out(orchestration.move[], timestamptz);
 drop function orchestration.decide_each(uuid[], timestamptz);
 drop function orchestration.set_game_aside(uuid, timestamptz, text, text);
+drop function orchestration.is_time_out(text);
 drop function orchestration.make_moves(orchestration.move[], timestamptz);
 drop function orchestration.refuse_endless(uuid, text);
 drop function orchestration.write_moves(orchestration.move[], timestamptz);

@@ -6,7 +6,7 @@ create type orchestration.move as (
 );
 
 create function orchestration.next_phase(p_phase text) returns text
-    language sql immutable parallel safe strict
+    language sql immutable parallel safe
     return case p_phase
         when 'waiting' then 'cancelled'
         when 'briefing' then 'drawing'
@@ -60,8 +60,8 @@ declare
     v_moves orchestration.move[];
 begin
     with grace as (
-        select case when orchestration.flag_on('grace_period') then orchestration.flag_number('grace_seconds') else 0 end
-               as seconds
+        select coalesce((select f.value from orchestration.flags f where f.name = 'grace_seconds'), 0) as seconds
+        from orchestration.flags s where s.name = 'grace_period' and s.enabled
     ), matching as materialized (
         select g.id, l.phase, l.deadline, l.graced, to_jsonb(g) as game
         from orchestration.live_games l
@@ -70,7 +70,7 @@ begin
     ), decided as materialized (
         select m.*,
                case when m.deadline <= p_at then
-                        case when d.missing > 0 and not d.had_grace and (select seconds from grace) > 0
+                        case when d.missing > 0 and not d.had_grace and (select g.seconds from grace g) > 0
                              then 'drawing' else orchestration.next_phase(m.phase) end
                     when d.active > 0 and d.missing = 0 then 'voting'
                end as to_phase,
@@ -98,7 +98,7 @@ begin
                          c.seconds)::orchestration.move order by c.deadline, c.id)
     into v_moves
     from (
-        select d.*, case when d.to_phase = d.phase then (select seconds from grace)::integer
+        select d.*, case when d.to_phase = d.phase then (select g.seconds from grace g)::integer
                          else orchestration.phase_seconds(d.to_phase, d.game) end as seconds
         from decided d where d.to_phase is not null
     ) c;
@@ -155,11 +155,13 @@ begin
         select c.*, row_number() over (partition by c.game_id order by c.votes desc, c.submitted_at, c.id)::integer as place
         from counted c
     ), submissions as (
+        -- Every vote has counted itself; a row that is right already is left alone.
         update public.submissions s set vote_count = r.votes, is_winner = (r.place = 1)
-        from placed r where s.id = r.id
+        from placed r
+        where s.id = r.id and (s.vote_count is distinct from r.votes or s.is_winner is distinct from (r.place = 1))
     )
     update public.game_participants p set placement = r.place
-    from placed r where p.game_id = r.game_id and p.user_id = r.user_id;
+    from placed r where p.game_id = r.game_id and p.user_id = r.user_id and p.placement is distinct from r.place;
 end
 $$;
 
@@ -215,12 +217,27 @@ $$;
 create function orchestration.make_moves(p_moves orchestration.move[], p_at timestamptz) returns void
     language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+    v_completed uuid[];
+    v_endless boolean;
+    v_extended boolean;
+    v_drawn boolean;  -- some game leaves drawing
 begin
-    perform orchestration.refuse_endless(m.game_id, m.to_phase) from unnest(p_moves) m
-    where m.seconds is null and m.to_phase not in ('completed', 'cancelled');
+    -- A statement without anything to do costs as much as one more game. Without any move all are begun: to be planned.
+    select array_agg(m.game_id) filter (where m.to_phase = 'completed'),
+           coalesce(bool_or(m.seconds is null and m.to_phase not in ('completed', 'cancelled')), true),
+           coalesce(bool_or(m.to_phase = m.from_phase), true),
+           coalesce(bool_or(m.from_phase = 'drawing' and m.to_phase <> 'drawing'), true)
+    into v_completed, v_endless, v_extended, v_drawn
+    from unnest(p_moves) m;
 
-    perform orchestration.write_results(array_agg(m.game_id)) from unnest(p_moves) m
-    where m.to_phase = 'completed' having count(*) > 0;
+    if v_endless then
+        perform orchestration.refuse_endless(m.game_id, m.to_phase) from unnest(p_moves) m
+        where m.seconds is null and m.to_phase not in ('completed', 'cancelled');
+    end if;
+    if v_completed is not null then
+        perform orchestration.write_results(v_completed);
+    end if;
 
     perform orchestration.write_moves(p_moves, p_at);
 
@@ -229,29 +246,35 @@ begin
            'orchestration:' || orchestration.request_id()
     from unnest(p_moves) m where m.to_phase <> m.from_phase;
 
-    insert into public.game_metadata (game_id, key, value, expires_at)
-    select m.game_id, 'drawing_grace_' || m.game_id, orchestration.iso(m.next_deadline), m.next_deadline
-    from unnest(p_moves) m where m.to_phase = m.from_phase;
+    if v_extended then
+        insert into public.game_metadata (game_id, key, value, expires_at)
+        select m.game_id, 'drawing_grace_' || m.game_id, orchestration.iso(m.next_deadline), m.next_deadline
+        from unnest(p_moves) m where m.to_phase = m.from_phase;
 
-    -- Where games keeps no deadline, its trigger saw no change: the grace period is ours alone to record and tell.
-    perform orchestration.record_changes(array_agg(
-        row(m.game_id, m.from_phase, m.to_phase, m.deadline, m.next_deadline, p_at, 'timer', false, 'orchestration',
-            to_jsonb(g))::orchestration.game_change))
-    from unnest(p_moves) m join public.games g on g.id = m.game_id
-    where m.to_phase = m.from_phase and not orchestration.has_deadline_column(to_jsonb(g))
-    having count(*) > 0;
+        -- Where games keeps no deadline, its trigger saw no change: the grace period is ours alone to record and tell.
+        perform orchestration.record_changes(array_agg(
+            row(m.game_id, m.from_phase, m.to_phase, m.deadline, m.next_deadline, p_at, 'timer', false, 'orchestration',
+                to_jsonb(g))::orchestration.game_change))
+        from unnest(p_moves) m join public.games g on g.id = m.game_id
+        where m.to_phase = m.from_phase and not orchestration.has_deadline_column(to_jsonb(g))
+        having count(*) > 0;
 
-    update orchestration.live_games l set graced = true
-    from unnest(p_moves) m where l.game_id = m.game_id and m.to_phase = m.from_phase;
-
-    -- The row stands for a running grace period, so it ends with the phase.
-    delete from public.game_metadata d using unnest(p_moves) m
-    where d.game_id = m.game_id and d.key = 'drawing_grace_' || m.game_id
-      and m.from_phase = 'drawing' and m.to_phase <> 'drawing';
-
-    delete from orchestration.set_aside a using unnest(p_moves) m where a.game_id = m.game_id;
+        update orchestration.live_games l set graced = true
+        from unnest(p_moves) m where l.game_id = m.game_id and m.to_phase = m.from_phase;
+    end if;
+    if v_drawn then
+        -- The row stands for a running grace period, so it ends with the phase.
+        delete from public.game_metadata d using unnest(p_moves) m
+        where d.game_id = m.game_id and d.key = 'drawing_grace_' || m.game_id
+          and m.from_phase = 'drawing' and m.to_phase <> 'drawing';
+    end if;
 end
 $$;
+
+-- Was the move cut off by a time-out rather than refused?
+create function orchestration.is_time_out(p_sqlstate text) returns boolean
+    language sql immutable parallel safe strict
+    return p_sqlstate = '57014';
 
 -- By seconds, growing twofold to an hour; when somebody's lock was the reason, by 20 ms and up.
 create function orchestration.set_game_aside(p_game_id uuid, p_at timestamptz, p_sqlstate text, p_error text) returns void
@@ -340,6 +363,7 @@ revoke all on function
     orchestration.write_results(uuid[]),
     orchestration.adapt_sweep(),
     orchestration.refuse_endless(uuid, text),
+    orchestration.is_time_out(text),
     orchestration.set_game_aside(uuid, timestamptz, text, text),
     orchestration.decide_each(uuid[], timestamptz),
     orchestration.make_moves(orchestration.move[], timestamptz),

@@ -84,9 +84,11 @@ begin
             case when v_next not in ('completed', 'cancelled')
                  then p_at + make_interval(secs => orchestration.phase_seconds(v_next, v_game)) end,
             orchestration.phase_seconds(v_next, v_game))::orchestration.move], p_at);
+        delete from orchestration.set_aside a where a.game_id = p_game_id;
     elsif p_new_deadline is not null then
         perform orchestration.write_deadline(p_game_id, p_new_deadline);
         update orchestration.live_games set deadline = p_new_deadline where game_id = p_game_id;
+        perform orchestration.notify_near(p_new_deadline);
     end if;
     update orchestration.live_games set paused = false, paused_at = null where game_id = p_game_id and paused;
     -- The last drawing may have come in while no sweep looked at the game.

@@ -11,9 +11,10 @@ create type orchestration.sweep_result as (
 --   p_window      look no further back than this; null looks at everything and repairs what it cannot move because
 --                 live_games and games disagree. Entries of the index that an old transaction keeps from being
 --                 cleaned up lie further back and would all be read
+--   p_only        these games and no others, whether set aside or not: after a time-out, to find who hangs
 create function orchestration.sweep(
     p_limit integer default 500, p_candidates uuid[] default '{}', p_lag interval default '0',
-    p_window interval default null
+    p_window interval default null, p_only uuid[] default null
 ) returns orchestration.sweep_result
     language plpgsql volatile security definer set search_path = ''
     -- One plan each, by index: planning anew for every batch costs more than the batch, and a plan made for what an
@@ -25,6 +26,8 @@ declare
     v_cut timestamptz;
     v_from timestamptz;
     v_limit integer;
+    v_on boolean;
+    v_aside boolean;  -- some game is set aside: most of the time there is none, and nothing to ask about it
     v_due uuid[];
     v_again uuid[];
     v_moves orchestration.move[];
@@ -34,49 +37,67 @@ declare
     v_result orchestration.sweep_result;
 begin
     -- Shared with other sweeps, exclusive to who switches a flag: nothing commits after the switch-off has.
-    perform pg_advisory_xact_lock_shared(orchestration.lock_class(), 1);
+    if not pg_try_advisory_xact_lock_shared(orchestration.lock_class(), 1) then
+        perform pg_advisory_xact_lock_shared(orchestration.lock_class(), 1);
+    end if;
+    select count(*) filter (where f.enabled and f.name in ('timer_monitoring', 'triggers')) = 2,
+           least(p_limit, min(f.value)::integer),
+           exists (select from orchestration.set_aside)
+    into v_on, v_limit, v_aside
+    from orchestration.flags f where f.name in ('timer_monitoring', 'triggers', 'max_games_per_sweep');
     -- A sweep that no trigger records and tells of must not be.
-    if not coalesce(orchestration.flag_on('timer_monitoring') and orchestration.flag_on('triggers'), false) then
+    if not v_on then
         return row(0, 0, 0, 0, 0, true, false, '{}', null)::orchestration.sweep_result;
     end if;
     v_at := clock_timestamp();
     v_cut := v_at - p_lag;
     v_from := coalesce(v_cut - p_window, '-infinity');
-    v_limit := least(p_limit, coalesce(orchestration.flag_number('max_games_per_sweep')::integer, p_limit));
-    perform set_config('orchestration.cause', 'sweep', true);
-    perform set_config('orchestration.swept_at', v_at::text, true);
-    -- Nothing but the games' own rows should be locked by others: what is, is set aside rather than waited for.
-    perform set_config('lock_timeout', '20ms', true);
-    -- An error of somebody's deferred constraint would come at the commit, where no single game could be set aside.
-    set constraints all immediate;
 
-    v_due := orchestration.lock_games(null, v_from, v_cut, v_limit);
-    if cardinality(p_candidates) > 0 then
-        v_due := coalesce(v_due, '{}') || orchestration.lock_games(array(
-            select c from unnest(p_candidates) c
-            where not exists (select from orchestration.set_aside a where a.game_id = c)));
+    if p_only is not null then
+        v_due := orchestration.lock_games(p_only);
+    else
+        v_due := orchestration.lock_games(null, v_from, v_cut, v_limit);
+        if cardinality(p_candidates) > 0 then
+            v_due := coalesce(v_due, '{}') || orchestration.lock_games(array(
+                select c from unnest(p_candidates) c
+                where not exists (select from orchestration.set_aside a where a.game_id = c)));
+        end if;
+        if v_aside then
+            -- Once more what was set aside, a few and each by itself. Not what hangs: that would take the others along.
+            select array_agg(r.game_id) into v_again
+            from (
+                select a.game_id
+                from orchestration.set_aside a join orchestration.live_games l on l.game_id = a.game_id
+                where a.retry_at <= v_cut and l.deadline <= v_cut and not l.paused
+                  and not orchestration.is_time_out(a.sqlstate)
+                order by a.retry_at limit 10
+            ) r;
+        end if;
+    end if;
+    if v_due is not null or v_again is not null then
+        -- Nothing but the games' own rows should be locked by others: what is, is set aside rather than waited for.
+        perform set_config('orchestration.cause', 'sweep', true),
+                set_config('orchestration.swept_at', v_at::text, true),
+                set_config('lock_timeout', '20ms', true);
+        -- An error of somebody's deferred constraint would come at the commit, where no single game could be set aside.
+        set constraints all immediate;
     end if;
     if v_due is not null then
         begin
             v_moves := orchestration.decide_moves(v_due, v_at);
         exception when others then
             v_moves := orchestration.decide_each(v_due, v_at);
+            v_aside := true;
         end;
         v_moves := orchestration.without_busy(v_moves);
     end if;
     if v_moves is not null then
         v_made := orchestration.make_moves_singling_out(v_moves, v_at);
-        v_tried := array(select m.game_id from unnest(v_moves) m);
+        if v_aside or cardinality(v_made) < cardinality(v_moves) then
+            v_aside := true;
+            v_tried := array(select m.game_id from unnest(v_moves) m);
+        end if;
     end if;
-
-    -- Once more what was set aside, a few and each by itself.
-    select array_agg(r.game_id) into v_again
-    from (
-        select a.game_id
-        from orchestration.set_aside a join orchestration.live_games l on l.game_id = a.game_id
-        where a.retry_at <= v_cut and l.deadline <= v_cut and not l.paused
-        order by a.retry_at limit 10
-    ) r;
     if v_again is not null then
         perform set_config('lock_timeout', '2ms', true);
         v_again := orchestration.lock_games(v_again);
@@ -88,44 +109,58 @@ begin
         end loop;
     end if;
 
-    if p_window is null then
-        -- What the application has since moved, extended or deleted need not be tried again.
+    v_result.more := coalesce(cardinality(v_due) >= v_limit, false);
+    v_result.set_aside := 0;
+    if v_aside then
         delete from orchestration.set_aside a
-        where not exists (select from orchestration.live_games l where l.game_id = a.game_id and l.deadline <= v_at);
+        where a.game_id in (select m.game_id from unnest(v_made) m)
+           -- What the application has since moved, extended or deleted need not be tried again.
+           or p_window is null and not exists (
+               select from orchestration.live_games l where l.game_id = a.game_id and l.deadline <= v_at);
+        select count(*), v_result.more or cardinality(v_tried) > cardinality(v_made)
+                         + count(*) filter (where a.game_id = any (v_tried))
+        into v_result.set_aside, v_result.more
+        from orchestration.set_aside a
+        where a.game_id = any (v_due || v_again || v_tried) and a.retry_at > v_at;
     end if;
-
-    v_result.set_aside := (select count(*) from orchestration.set_aside a
-                           where a.game_id = any (v_due || v_again) and a.retry_at > v_at);
-    v_result.more := coalesce(cardinality(v_due) >= v_limit, false) or cardinality(v_tried) > cardinality(v_made)
-        + (select count(*) from orchestration.set_aside a where a.game_id = any (v_tried) and a.retry_at > v_at);
-    select array_agg(l.game_id) into v_left
-    from (
-        select l.game_id from orchestration.live_games l
-        where l.deadline <= v_cut and l.deadline > v_from and not l.paused
-          and not exists (select from orchestration.set_aside a
-                          where a.game_id = l.game_id and a.retry_at > v_at + interval '100 ms')
-        limit p_limit
-    ) l;
-    if v_left is not null and p_window is null and not v_result.more then
+    if p_only is null then
+        select array(
+                   select l.game_id from orchestration.live_games l
+                   where l.deadline <= v_cut and l.deadline > v_from and not l.paused
+                     and (not v_aside or not exists (
+                         select from orchestration.set_aside a
+                         where a.game_id = l.game_id
+                           and (a.retry_at > v_at + interval '100 ms' or orchestration.is_time_out(a.sqlstate))))
+                   limit p_limit),
+               (select min(l.deadline) from orchestration.live_games l where l.deadline > v_cut and not l.paused)
+        into v_left, v_result.next_deadline;
+    else
+        v_left := array(select i from unnest(p_only) i where i <> all (coalesce(v_due, '{}')));
+    end if;
+    if p_window is null and p_only is null and cardinality(v_left) > 0 and not v_result.more then
         begin
             perform orchestration.reconcile_game(i, false) from unnest(v_left[1:50]) i;
         exception when others then
             raise warning 'orchestration: games that cannot be moved could not be repaired: % (%)', sqlerrm, sqlstate;
         end;
-        perform set_config('orchestration.cause', 'sweep', true);
     end if;
 
     v_result.switched_off := false;
-    select count(*) filter (where m.to_phase <> m.from_phase), count(*) filter (where m.to_phase = m.from_phase),
-           coalesce(array_agg(extract(epoch from clock_timestamp() - m.deadline)::double precision * 1000)
-                    filter (where m.deadline <= v_at), '{}')
-    into v_result.moved, v_result.extended, v_result.lateness_ms
-    from unnest(v_made) m;
-    v_result.locked := coalesce(cardinality(v_left), 0);
+    v_result.moved := 0;
+    v_result.extended := 0;
+    v_result.lateness_ms := '{}';
+    if cardinality(v_made) > 0 then
+        select count(*) filter (where m.to_phase <> m.from_phase), count(*) filter (where m.to_phase = m.from_phase),
+               coalesce(array_agg(extract(epoch from clock_timestamp() - m.deadline)::double precision * 1000)
+                        filter (where m.deadline <= v_at), '{}')
+        into v_result.moved, v_result.extended, v_result.lateness_ms
+        from unnest(v_made) m;
+    end if;
+    v_result.locked := cardinality(v_left);
     v_result.due := cardinality(v_result.lateness_ms) + v_result.locked + v_result.set_aside;
-    select min(l.deadline) into v_result.next_deadline
-    from orchestration.live_games l where l.deadline > v_cut and not l.paused;
-    perform set_config('orchestration.cause', '', true);
+    if v_due is not null or v_again is not null then
+        perform set_config('orchestration.cause', '', true);
+    end if;
     return v_result;
 end
 $$;
@@ -168,7 +203,10 @@ as $$
 $$;
 
 revoke all on function
-    orchestration.sweep(integer, uuid[], interval, interval), orchestration.all_submitted_since(pg_snapshot)
+    orchestration.sweep(integer, uuid[], interval, interval, uuid[]), orchestration.all_submitted_since(pg_snapshot)
     from public;
-grant execute on function orchestration.sweep(integer, uuid[], interval, interval), orchestration.all_submitted_since(pg_snapshot)
+grant execute on function orchestration.sweep(integer, uuid[], interval, interval, uuid[]), orchestration.all_submitted_since(pg_snapshot)
     to sketchy_timer, sketchy_operator;
+-- Who hangs is found from outside, by a time-out of its own, and set aside from there.
+grant execute on function orchestration.set_game_aside(uuid, timestamptz, text, text), orchestration.is_time_out(text)
+    to sketchy_timer;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,11 @@ import pytest
 
 from sketchy_orchestration.local.processes import wait_until
 from tests.integration.sweep.scene import Connection, Scene
+
+BEFORE_DEADLINE = """
+    select clock_timestamp() < phase_expires_at + make_interval(secs => %s)
+    from public.games where id = %s and status = 'drawing'
+"""
 
 
 def waits_for_a_lock(scene: Scene, conn: Connection) -> bool:
@@ -35,16 +39,31 @@ def test_a_deadline_moved_or_cleared_is_honoured(scene: Scene, deadline: str) ->
     assert (scene.phase(game.id), scene.phase(other.id)) == ("voting", "completed")
 
 
-def test_a_deadline_moved_nearer_wakes_the_sweeper(scene: Scene) -> None:
-    game = scene.game("voting", due_in=60)
+@pytest.mark.parametrize("by", ["an update", "an insert", "a lobby", "an operator"])
+def test_a_deadline_set_near_by_somebody_else_wakes_the_sweeper(scene: Scene, by: str) -> None:
+    """Nearer than a sweeper's look ahead; what lies further away wakes nobody."""
+    game = scene.game("voting", due_in=60).id
+    near, far = ("clock_timestamp() + interval '200 ms'", "clock_timestamp() + interval '2 min'")
+    insert = "insert into public.games (prompt, status, started_at, phase_expires_at)"
+    statement = {
+        "an update": f"update public.games set phase_expires_at = {{}} where id = '{game}'",
+        "an insert": insert + " values ('a cat', 'briefing', now(), {})",
+        "a lobby": "insert into public.games (prompt, expires_at) values ('a cat', {})",
+        "an operator": f"select orchestration.act_on_game('resume', '{game}', 'voting', null, {{}}, now())",
+    }[by]
     with psycopg.connect(scene.url, autocommit=True) as sleeper:
         sleeper.execute("listen orchestration_deadline")
-        scene.do("update public.games set phase_expires_at = clock_timestamp() + interval '2 min'")
+        scene.do(statement.format(far))
         assert list(sleeper.notifies(timeout=0.05)) == []
-        scene.do("update public.games set phase_expires_at = clock_timestamp()")
+        scene.do(statement.format(near))
         assert len(list(sleeper.notifies(timeout=10, stop_after=1))) == 1
+    due = "select min(deadline) <= clock_timestamp() from orchestration.live_games"
+    assert wait_until(lambda: scene.one(due), seconds=10)
     assert scene.sweep().moved == 1
-    assert scene.transitions(game.id)[-1][2] == "timer"
+    assert (
+        scene.one("select count(*) from orchestration.transitions where cause in ('timer', 'lobby_expired')")
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,12 +120,9 @@ def test_deadlines_moved_at_the_very_deadline(scene: Scene) -> None:
     def move_deadlines() -> Iterator[str]:
         with scene.another(autocommit=True) as app:
             for game in games:
-                left = scene.one(
-                    "select extract(epoch from phase_expires_at - clock_timestamp())::float8"
-                    " from public.games where id = %s and status = 'drawing'",
-                    game.id,
-                )
-                time.sleep(max(0.0, (left or 0) + chance.uniform(-0.003, 0.003)))
+                near = chance.uniform(-0.003, 0.003)
+                while app.execute(BEFORE_DEADLINE, [near, game.id]).fetchone() == (True,):
+                    pass  # asks some thousand times a second: to meet the very deadline
                 if app.execute(
                     "update public.games set phase_expires_at = clock_timestamp() + interval '1 hour'"
                     " where id = %s and status = 'drawing' returning id",

@@ -45,30 +45,29 @@ def test_a_late_sweep_within_a_second_keeps_the_schedule(scene: Scene) -> None:
 
 
 def test_a_switch_off_waits_for_sweeps_at_work_and_nothing_commits_after_it(scene: Scene) -> None:
-    first, second = scene.game("briefing"), scene.game("briefing")
+    games = [scene.game("briefing") for _ in range(3)]
+    waits = "select wait_event = 'advisory' from pg_stat_activity where pid = %s"
     with (
         scene.another("sketchy_timer") as sweeper,
         psycopg.connect(scene.url) as operator,
+        scene.another("sketchy_timer", autocommit=True) as late,
         ThreadPoolExecutor(2) as pool,
     ):
         assert scene.sweep(sweeper, limit=1).moved == 1
-        switch = pool.submit(
-            operator.execute, "select orchestration.set_flag('timer_monitoring', 'test', 'stop', false)"
-        )
-        waits = "select wait_event = 'advisory' from pg_stat_activity where pid = %s"
+        operator.execute("select orchestration.set_flag('timer_monitoring', 'test', 'stop', false)")
+        # A transaction left open after its change holds up nobody.
+        assert scene.sweep(limit=1).moved == 1
+        switch = pool.submit(operator.commit)
         assert wait_until(lambda: scene.one(waits, operator.info.backend_pid), seconds=10)
+        # Not committed yet, but no sweep can slip in any more.
+        late_sweep = pool.submit(scene.sweep, late)
+        assert wait_until(lambda: scene.one(waits, late.info.backend_pid), seconds=10)
         sweeper.commit()
         switch.result(10)
-        # Not committed yet, but no sweep can slip in any more.
-        with scene.another("sketchy_timer", autocommit=True) as late:
-            late_sweep = pool.submit(scene.sweep, late)
-            assert wait_until(lambda: scene.one(waits, late.info.backend_pid), seconds=10)
-            operator.commit()
-            swept = late_sweep.result(10)
+        swept = late_sweep.result(10)
     assert swept.switched_off
     assert (swept.due, swept.moved) == (0, 0)
-    phases = sorted(scene.phase(game.id) for game in (first, second))
-    assert phases == ["briefing", "drawing"]
+    assert sorted(scene.phase(game.id) for game in games) == ["briefing", "drawing", "drawing"]
     assert scene.sweep().switched_off
     scene.flag("timer_monitoring", enabled=True)
     assert scene.sweep().moved == 1

@@ -19,7 +19,7 @@ from sketchy_orchestration.database import shifts as shift_rows
 from sketchy_orchestration.database import timer as timer_sql
 from sketchy_orchestration.domain import timer as decisions
 from sketchy_orchestration.local import processes
-from sketchy_orchestration.realtime import stop, timer_shift
+from sketchy_orchestration.realtime import one_by_one, stop, timer_shift
 from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftKind, new_identity
 from sketchy_orchestration.realtime.timer_shift import start_timer_shift
 from sketchy_orchestration.settings import Settings
@@ -59,7 +59,7 @@ def test_a_jumping_clock_changes_nothing(
     assert running.end_reason is EndReason.stopped
 
 
-@pytest.mark.parametrize("module", [timer_shift, stop, decisions, timer_sql, shift_rows])
+@pytest.mark.parametrize("module", [timer_shift, one_by_one, stop, decisions, timer_sql, shift_rows])
 def test_nothing_on_the_way_reads_the_wall_clock(module: object) -> None:
     read = {
         f"{node.value.id}.{node.attr}"

@@ -12,6 +12,7 @@ from sketchy_orchestration.domain.timer import (
     LONGEST_RETRY,
     LOOK_AHEAD,
     SHORTEST_SLEEP,
+    SHORTEST_SLEEP_BEHIND,
     Pass,
     lag,
     retry_after,
@@ -40,6 +41,11 @@ def test_each_sweeper_leaves_the_one_before_it_some_time() -> None:
     assert [lag(rank) for rank in range(3)] == [0.0, LAG_PER_RANK, 2 * LAG_PER_RANK]
     second = sleep_after(Pass(False, 0, False, 0.1), rank=1, locked_passes=0)
     assert second == pytest.approx(0.1 + LAG_PER_RANK)
+
+
+def test_a_sweeper_behind_others_does_not_look_after_each_of_their_games() -> None:
+    assert sleep_after(Pass(False, 0, False, -LAG_PER_RANK), rank=1, locked_passes=0) == SHORTEST_SLEEP_BEHIND
+    assert SHORTEST_SLEEP_BEHIND < LAG_PER_RANK
 
 
 def test_a_full_batch_is_followed_at_once() -> None:
