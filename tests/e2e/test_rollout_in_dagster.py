@@ -101,11 +101,10 @@ def operator(postgres: RunningPostgres, tmp_path_factory: pytest.TempPathFactory
 
 def test_operators_launch_it_and_the_sensor_walks_it(operator: Operator) -> None:
     dagster = operator.dagster
-    success, failure = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
+    success = dg.DagsterRunStatus.SUCCESS
     assert operator.launch("rollout_start", by="ann", plan=_PLAN) == "RunConfigValidationInvalid"
     assert operator.run("rollout_start", reason="a test", plan=_PLAN) is success
     dagster.wait(lambda: operator.stands() == ("running", 50, 1), seconds=90)
-    assert operator.run("rollout_start", reason="again", plan=_PLAN) is failure
     assert operator.run("rollout_abort", reason="I do not like it") is success
     assert operator.stands() == ("aborted", 0, 1)
     assert operator.run("rollout_retry", reason="now I do", from_step=True) is success
@@ -138,5 +137,10 @@ def test_operators_launch_it_and_the_sensor_walks_it(operator: Operator) -> None
 
     dagster.wait(reported, seconds=30)
     check = dg.AssetCheckKey(key, "timer_accuracy")
-    (execution,) = dagster.instance.event_log_storage.get_asset_check_execution_history(check, limit=1)
-    assert execution.status is AssetCheckExecutionRecordStatus.FAILED
+    storage = dagster.instance.event_log_storage
+
+    def failed() -> bool:
+        found = storage.get_asset_check_execution_history(check, limit=1)
+        return [each.status for each in found] == [AssetCheckExecutionRecordStatus.FAILED]
+
+    dagster.wait(failed, seconds=30)

@@ -8,17 +8,16 @@ import dagster as dg
 from sketchy_orchestration.database import monitoring
 from sketchy_orchestration.database import rollout as table
 from sketchy_orchestration.database.connect import Role, connect
+from sketchy_orchestration.defs.delivery.rollout_points import ASSET, point
 from sketchy_orchestration.defs.resources import PostgresResource
 from sketchy_orchestration.delivery import rollout_plans
 from sketchy_orchestration.delivery.rollout_controller import Walked, try_walk
 from sketchy_orchestration.delivery.rollout_measuring import measure
 from sketchy_orchestration.domain.analysis import Judged, Verdict
-from sketchy_orchestration.domain.rollout import Rollout
 from sketchy_orchestration.domain.rollout_metrics import METRICS, Measure
 from sketchy_orchestration.domain.rollout_plan import ENROLMENT, Plan
 
 OWNER_TAGS = {"owner": "operations"}
-ASSET = "rollout"
 # The daemon looks every five seconds; an interval of exactly ten would often miss a turn.
 _EVERY = 9
 _CHECKS = {str(name): kind.title for name, kind in METRICS.items()} | {
@@ -86,24 +85,13 @@ def tell(instance: dg.DagsterInstance, walked: Walked, before: dict[str, str]) -
     rollout, after = walked.rollout, dict(before)
     version = f"{rollout.id}.{rollout.version}"
     if before.get("version") != version:
-        instance.report_runless_asset_event(dg.AssetMaterialization(ASSET, metadata=_stands(rollout)))
+        instance.report_runless_asset_event(point(rollout))
         after["version"] = version
     for each in walked.verdicts or ():
         if before.get(each.metric) != each.verdict and each.metric in _CHECKS:
             instance.report_runless_asset_event(_evaluation(each))
             after[each.metric] = each.verdict
     return after
-
-
-def _stands(rollout: Rollout) -> dict[str, dg.MetadataValue]:
-    return {
-        "rollout": dg.MetadataValue.int(rollout.id),
-        "percentage": dg.MetadataValue.float(rollout.percentage),
-        "step": dg.MetadataValue.int(rollout.step),
-        "state": dg.MetadataValue.text(str(rollout.state)),
-        "said": dg.MetadataValue.text(rollout.why),
-        "plan": dg.MetadataValue.md(rollout_plans.markdown(rollout.plan)),
-    }
 
 
 def _evaluation(judged: Judged) -> dg.AssetCheckEvaluation:

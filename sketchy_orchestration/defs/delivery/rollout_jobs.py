@@ -4,6 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from sketchy_orchestration.database.connect import Role, connect
+from sketchy_orchestration.defs.delivery.rollout_points import tell_asset
 from sketchy_orchestration.defs.resources import PostgresResource
 from sketchy_orchestration.delivery import rollout as rollouts
 from sketchy_orchestration.delivery.rollout_plans import markdown, plan_of
@@ -77,6 +78,7 @@ def start(context: dg.OpExecutionContext, config: StartConfig, postgres: Postgre
             release=config.release,
             override_freeze=config.override_freeze,
         )
+    tell_asset(context, begun)
     context.log.info(f"rollout {begun.id} of {begun.flag} has begun at {begun.percentage:g} %")
     context.add_output_metadata({"rollout": begun.id, "plan": dg.MetadataValue.md(markdown(plan))})
 
@@ -93,6 +95,7 @@ def _tell(context: dg.OpExecutionContext, config: TellConfig, postgres: Postgres
             reason=config.reason,
             step=config.step,
         )
+    tell_asset(context, done.rollout)
     context.log.info(done.said)
     context.add_output_metadata(
         {
