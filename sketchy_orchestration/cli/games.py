@@ -157,6 +157,17 @@ def advance(
 
 
 @app.command()
+def sync(ids: list[str] | None = _IDS, all_live: bool = _ALL, reason: str = _REASON) -> None:
+    """Tell the players of running games the time now: phase, deadline, seconds left."""
+    chosen = _ids(ids)
+    if all_live == bool(chosen):
+        raise games.GameActError("name games by id, or give --all-live, and not both")
+    with _connection() as connection:
+        count = games.sync(connection, chosen or None, by=getpass.getuser(), reason=reason)
+    typer.echo(f"{count} running games are told the time")
+
+
+@app.command()
 def retry(ids: list[str] | None = _IDS, reason: str = _REASON) -> None:
     """Try games that are set aside again at once; without ids, all of them."""
     chosen = _ids(ids)

@@ -103,6 +103,20 @@ def retry(connection: Connection[Row], game_ids: Sequence[UUID] | None, *, by: s
     return int(row[0]) if row else 0
 
 
+def sync(connection: Connection[Row], game_ids: Sequence[UUID] | None, *, by: str, reason: str) -> int:
+    """Have players told the time at once, of these games or of all that run; how many games those are.
+
+    Raises:
+        GameActError: no reason was given.
+    """
+    ids = None if game_ids is None else list(game_ids)
+    try:
+        row = connection.execute(query("games.sync"), {"ids": ids, "by": by, "reason": reason}).fetchone()
+    except psycopg.errors.InvalidParameterValue as error:
+        raise GameActError(f"{error.diag.message_primary}") from None
+    return int(row[0]) if row else 0
+
+
 def drop(connection: Connection[Row], game_id: UUID, *, by: str, reason: str) -> str:
     """Give up a game that is set aside: cancelled where possible, else left to the application.
 

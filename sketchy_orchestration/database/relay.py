@@ -313,3 +313,15 @@ async def timer_syncs(
         query("relay.timer_syncs"), {"game_ids": list(game_ids), "lanes": list(lanes)}, prepare=True
     )
     return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def newest_act(session: Session) -> int:
+    """The id of the newest act of an operator; 0 when there was none."""
+    row = await (await session.execute(query("relay.newest_act"))).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def syncs_asked(session: Session, after: int) -> list[tuple[int, UUID | None]]:
+    """Acts of late that ask for a time sync, with their games (None: all that run), from about `after` on."""
+    cursor = await session.execute(query("relay.syncs_asked"), {"after": after}, prepare=True)
+    return [(row[0], row[1]) for row in await cursor.fetchall()]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from uuid import UUID
 
 LANES = 32
 
 SHUN_SECONDS = 3.0
 """How long a lane given up for balance is left to the others; longer than they need to look for it."""
+
+
+def lane_of(game_id: UUID) -> int:
+    """The lane of a game: the last five bits of its id (see orchestration.lane_of)."""
+    return game_id.int % LANES
 
 
 def fair_share(relays: int, lanes: int = LANES) -> int:

@@ -104,6 +104,7 @@ class _Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK shi
                 # Bounded by the caller over the whole exchange, not in parts.
                 timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self.pubnub.headers,
             )
             # aiohttp repeats a GET whose connection was lost: a second message if the first had arrived.
             self._session._retry_connection = False
@@ -120,7 +121,7 @@ class _Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK shi
         async with session.request(
             options.method_string,
             URL(f"{origin}{options.path}?{options.query_string}", encoded=True),
-            headers={**self.pubnub.headers, **options.request_headers},
+            headers=options.request_headers or None,
             data=options.data,
             # A redirect is never PubNub's: the answer of whoever sends one must not count.
             allow_redirects=False,

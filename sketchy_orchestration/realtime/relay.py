@@ -100,6 +100,7 @@ class Tenure:
             self.watching.run(),
             self._syncs.run(),
             self._syncs.run_regularly(),
+            self._syncs.run_on_demand(),
             self._replaying.run(),
         ]
 

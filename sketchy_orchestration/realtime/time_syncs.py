@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from sketchy_orchestration.database import relay as statements
 from sketchy_orchestration.database.relay import Session
 from sketchy_orchestration.domain import envelope
+from sketchy_orchestration.domain.lanes import lane_of
 from sketchy_orchestration.pubnub.publisher import Publisher, PublishError
 from sketchy_orchestration.realtime.gate import Gate
 from sketchy_orchestration.realtime.lease import Lease
@@ -18,6 +19,7 @@ from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
 _AT_ONCE = 20
 _BATCH = 200
 _GATHER = 0.02
+_LOOK_EVERY = 0.5
 
 
 class TimeSyncs:
@@ -62,12 +64,31 @@ class TimeSyncs:
         """Every `timer_sync_seconds`, when that flag is on."""
         last = time.monotonic()
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(_LOOK_EVERY)
             every = self._gate.sync_seconds
             if every is not None and self._gate.open and time.monotonic() - last >= every:
                 last = time.monotonic()
                 lanes = list(self._lease.epochs)
                 await self._send(await statements.timer_syncs(self._reader, lanes=lanes))
+
+    async def run_on_demand(self) -> None:
+        """When somebody asks: games by name, or all that run. What was asked before is old news."""
+        begun = after = await statements.newest_act(self._reader)
+        told: set[int] = set()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            asked = {
+                act: game_id
+                for act, game_id in await statements.syncs_asked(self._reader, after)
+                if act > begun
+            }
+            new = [game_id for act, game_id in asked.items() if act not in told]
+            told = set(asked)
+            if new:
+                after = max(asked)
+                lanes = list(self._lease.epochs) if None in new else []
+                named = [each for each in new if each is not None and lane_of(each) in self._lease.epochs]
+                await self._send(await statements.timer_syncs(self._reader, named, lanes))
 
     async def _send(self, syncs: list[tuple[UUID, Mapping[str, object]]]) -> None:
         await asyncio.gather(*(self._send_one(game_id, data) for game_id, data in syncs))

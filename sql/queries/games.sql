@@ -5,6 +5,9 @@ from orchestration.act_on_games(%(action)s, %(ids)s::uuid[], %(by)s, %(reason)s,
 -- name: retry
 select orchestration.retry_set_aside(%(ids)s::uuid[], %(by)s, %(reason)s)
 
+-- name: sync
+select orchestration.ask_time_sync(%(ids)s::uuid[], %(by)s, %(reason)s)
+
 -- name: drop
 select orchestration.drop_set_aside(%(id)s, %(by)s, %(reason)s)
 

@@ -335,3 +335,13 @@ set replay_asked_at = null, timetokens = %(timetokens)s,
 from orchestration.lanes l
 where d.event_id = %(event_id)s and d.replay_asked_at is not null and l.lane = %(lane)s and l.epoch = %(epoch)s
 returning d.event_id
+
+-- name: newest_act
+select coalesce(max(a.id), 0) from orchestration.operator_actions a
+
+-- name: syncs_asked
+-- Time syncs asked for lately; without a game: all that run. An act may become visible after a later one, so some are told
+-- of again.
+select a.id, a.game_id
+from orchestration.operator_actions a
+where a.id > %(after)s::bigint - 50 and a.action = 'sync' and a.at > clock_timestamp() - interval '10 seconds'

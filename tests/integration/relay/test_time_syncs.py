@@ -6,6 +6,8 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from sketchy_orchestration.database import games
+from sketchy_orchestration.domain.lanes import lane_of
 from sketchy_orchestration.pubnub.memory import MemoryPublisher
 from sketchy_orchestration.settings import Settings
 from tests.integration.relay.conftest import outcomes, running, sent, until, write_event
@@ -81,3 +83,35 @@ async def test_when_the_flag_is_on_all_running_games_hear_the_time_again_and_aga
     publisher = MemoryPublisher()
     async with running(settings, publisher):
         await until(lambda: all(len(syncs(publisher, game)) >= 2 for game in games))
+
+
+async def test_on_demand_running_games_hear_the_time_once_whoever_holds_them(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    first, second = MemoryPublisher(), MemoryPublisher()
+    running_games = [game_in_drawing(connection) for _ in range(12)]
+    games.sync(connection, None, by="ann", reason="before anybody was there")
+
+    def heard(game: UUID) -> int:
+        return len(syncs(first, game)) + len(syncs(second, game))
+
+    async with running(settings, first) as one, running(settings, second) as two:
+        await until(lambda: one.gate.open and two.gate.open)
+        await until(lambda: all(relay.tenure and relay.tenure.quiet for relay in (one, two)))
+        # Until a second after they began to look: nothing that was asked before counts.
+        asked = games.sync(connection, [running_games[0], uuid4()], by="ann", reason="a player asks")
+        assert asked == 1
+        await until(lambda: heard(running_games[0]) == 1)
+        assert sum(map(heard, running_games)) == 1
+        assert games.sync(connection, None, by="ann", reason="clocks drift") == 12
+        await until(lambda: [heard(game) for game in running_games] == [2] + [1] * 11)
+    acts = connection.execute(
+        "select game_id, reason from orchestration.operator_actions where action = 'sync' order by id"
+    ).fetchall()
+    assert acts[1:] == [(running_games[0], "a player asks"), (None, "clocks drift")]
+
+
+def test_the_lane_of_a_game_is_the_same_everywhere(connection: psycopg.Connection) -> None:
+    drawn = [uuid4() for _ in range(200)]
+    rows = connection.execute("select orchestration.lane_of(g) from unnest(%s::uuid[]) g", [drawn]).fetchall()
+    assert [row[0] for row in rows] == [lane_of(game) for game in drawn]
