@@ -151,7 +151,10 @@ def listeners() -> tuple[list[Listener], str]:
 
 
 def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    found = ipaddress.ip_address(address.partition("%")[0])
+    # A socket of both families tells an IPv4 address in the clothes of IPv6.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 def _program(pid: int | None) -> str:
