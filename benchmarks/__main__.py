@@ -19,6 +19,7 @@ QUICK: dict[str, list[str]] = {
     "gateway": ["--seconds", "5"],
     "publisher": [],
     "standin": ["--quick"],
+    "emergency": ["--turns", "1"],
     "side_by_side": [],
 }
 """The modules by name, with what makes each of them quick."""

@@ -118,7 +118,12 @@ def test_validated_deployed_taken_back_and_stopped(operator: Operator) -> None:
             str(item),
         )
 
-    wanted = {"override": "a test", "watch_minutes": 0.05, "op": "walk_the_deployment", "seconds": 200}
+    wanted: dict[str, Any] = {
+        "override": "a test",
+        "watch_minutes": 0.05,
+        "op": "walk_the_deployment",
+        "seconds": 200,
+    }
     dagster.execute(
         "insert into orchestration.alerts (rule, severity, state, value, fired_at)"
         " values ('made_up', 'critical', 'firing', 1, now())"
