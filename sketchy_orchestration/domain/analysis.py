@@ -157,7 +157,8 @@ def _fold(limits: _Limits, outcomes: Sequence[_Outcome], before: Counts) -> Judg
     error = next((each for each in outcomes if each.verdict is None), None)
     told = failing or error or step
     judged = Judged(
-        limits.name,
+        # A plain string: Dagster cannot store a name that is a member of an enumeration.
+        str(limits.name),
         Verdict.inconclusive,
         told.measurement.value,
         told.measurement.sample,

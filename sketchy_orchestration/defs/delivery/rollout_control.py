@@ -90,7 +90,7 @@ def tell(instance: dg.DagsterInstance, walked: Walked, before: dict[str, str]) -
     for each in walked.verdicts or ():
         if before.get(each.metric) != each.verdict and each.metric in _CHECKS:
             instance.report_runless_asset_event(_evaluation(each))
-            after[each.metric] = each.verdict
+            after[each.metric] = str(each.verdict)
     return after
 
 
