@@ -369,3 +369,6 @@ revoke all on function
     orchestration.make_moves(orchestration.move[], timestamptz),
     orchestration.make_moves_singling_out(orchestration.move[], timestamptz)
     from public;
+-- Who hangs is found from outside, by a time-out of its own, and set aside from there.
+grant execute on function orchestration.set_game_aside(uuid, timestamptz, text, text), orchestration.is_time_out(text)
+    to sketchy_timer;

@@ -207,6 +207,3 @@ revoke all on function
     from public;
 grant execute on function orchestration.sweep(integer, uuid[], interval, interval, uuid[]), orchestration.all_submitted_since(pg_snapshot)
     to sketchy_timer, sketchy_operator;
--- Who hangs is found from outside, by a time-out of its own, and set aside from there.
-grant execute on function orchestration.set_game_aside(uuid, timestamptz, text, text), orchestration.is_time_out(text)
-    to sketchy_timer;

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 SDK = "pubnub@12"
-FOLDER = Path(os.environ.get("SKETCHY_HOME", ".sketchy")).absolute() / "node" / SDK.replace("@", "-")
+_PACKAGES = Path(os.environ.get("SKETCHY_HOME", ".sketchy")).absolute() / "node"
 SCRIPTS = Path(__file__).parent / "js"
 STEPS = [
     "publish_get_and_post",
@@ -57,29 +57,27 @@ def node() -> str:
 
 
 def sdk() -> Path:
-    """The folder of the installed SDK, installed once and kept; skips the test when npm cannot."""
+    """The folder of the installed SDK; skips the test when npm cannot install it."""
+    return installed(SDK) / "pubnub"
+
+
+def installed(package: str) -> Path:
+    """The folder of packages with this one (`name@version`), installed once and kept; or skips the test."""
     npm = shutil.which("npm")
     if npm is None:
         _skip("there is no npm on PATH")
     assert npm is not None
-    package = FOLDER / "node_modules" / "pubnub"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with FileLock(FOLDER / ".lock"):
-        if not (package / "package.json").exists():
-            command = [
-                npm,
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--no-package-lock",
-                "--prefix",
-                str(FOLDER),
-                SDK,
-            ]
+    folder = _PACKAGES / package.replace("@", "-")
+    packages = folder / "node_modules"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        if not (packages / package.partition("@")[0] / "package.json").exists():
+            options = ["--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(folder)]
+            command = [npm, "install", *options, package]
             done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
             if done.returncode != 0:
-                _skip(f"npm could not install {SDK}: {done.stderr.strip()[-300:]}")
-    return package
+                _skip(f"npm could not install {package}: {done.stderr.strip()[-300:]}")
+    return packages
 
 
 def browser() -> str:
