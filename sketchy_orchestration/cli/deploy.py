@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import getpass
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sketchy_orchestration.cli.joining import joined_settings
-from sketchy_orchestration.delivery import deployment
-from sketchy_orchestration.delivery.deployment_host import ProcessHost
-from sketchy_orchestration.delivery.deployment_steps import Config, Parts
+from sketchy_orchestration.delivery import deployment, deployment_parts
+from sketchy_orchestration.delivery.deployment_steps import Config
 from sketchy_orchestration.delivery.steps import Step, Steps
 from sketchy_orchestration.errors import SketchyError
 
@@ -32,8 +30,12 @@ def deploy(
     watch_minutes: Annotated[float, typer.Option(min=0, help="How long to watch before the rollout.")] = 30.0,
     legacy_cron: Annotated[str, typer.Option(help="What was done about the legacy cron; recorded.")] = "",
     no_rollout: Annotated[bool, typer.Option("--no-rollout", help="Begin no rollout.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the one that was broken off.")] = False,
-    roll_back: Annotated[bool, typer.Option("--roll-back", help="Take the last one back.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the one that was broken off, as begun.")
+    ] = False,
+    roll_back: Annotated[
+        bool, typer.Option("--roll-back", help="Take the last one back, as it was begun.")
+    ] = False,
 ) -> None:
     """Deploy a release beside the one at work, relieve the old one, watch, begin the rollout.
 
@@ -58,13 +60,8 @@ def deploy(
         legacy_cron=legacy_cron,
         start_rollout=not no_rollout,
     )
-    logs = Path(settings.sketchy_home).resolve() / "releases"
-    parts = Parts(
-        settings,
-        config,
-        new_host=ProcessHost(settings, logs / "new", python=python, path=path),
-        old_host=ProcessHost(settings, logs / "old", python=old_python or sys.executable, path=old_path),
-    )
+    begun = roll_back or resume
+    parts = deployment_parts.of_newest(settings) if begun else deployment_parts.of_config(settings, config)
     done: Steps
     if roll_back:
         done = deployment.roll_back(parts, by=getpass.getuser(), reason=reason, tell=_tell)

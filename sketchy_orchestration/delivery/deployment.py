@@ -13,6 +13,7 @@ from psycopg import Connection
 from sketchy_orchestration.database import deployments as table
 from sketchy_orchestration.database.connect import Role, Row, connect
 from sketchy_orchestration.database.deployments import Deployment, DeploymentError
+from sketchy_orchestration.delivery.deployment_parts import with_own_place
 from sketchy_orchestration.delivery.deployment_steps import Parts, do, undo
 from sketchy_orchestration.delivery.steps import Step, Steps
 from sketchy_orchestration.domain import deployment as decide
@@ -53,7 +54,9 @@ def deploy(
                 hint="resume it or roll it back",
             )
         parts.learn_versions()
-        number = table.begin(connection, parts.new, parts.config.as_dict(), by=by, reason=reason)
+        # Whoever takes it back may be run by the new release, which does not know where the old one is.
+        config = with_own_place(parts.config).as_dict()
+        number = table.begin(connection, parts.new, config, by=by, reason=reason)
         placement = parts.old_placement(connection)
         table.keep(connection, number, old=parts.old.as_dict(), old_placement=placement)
         return _walk(connection, parts, _known(connection), Steps(tell), now)

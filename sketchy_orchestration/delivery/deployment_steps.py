@@ -62,6 +62,7 @@ class Config:
         watch_minutes: how long the new release is watched before the rollout.
         legacy_cron: what was done about the legacy handler's cron; recorded.
         start_rollout: begin the default rollout at the end.
+        code_command, shifts_command, undo_command: see `CommandHost`; empty where this machine runs releases.
     """
 
     python: str
@@ -73,6 +74,9 @@ class Config:
     watch_minutes: float = 30.0
     legacy_cron: str = ""
     start_rollout: bool = True
+    code_command: str = ""
+    shifts_command: str = ""
+    undo_command: str = ""
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -240,9 +244,13 @@ def _start_code(connection: Connection[Row], parts: Parts, deployment: Deploymen
 
 
 def _start_shifts(connection: Connection[Row], parts: Parts, deployment: Deployment) -> str:
+    label = parts.new.label
+    if label == parts.old.label and min(_counted(connection, label).values()) >= 2:
+        # Nobody would relieve the ones that are there: both would hold their connections for good.
+        return f"two shifts of each kind of {label} were at work already"
     placement = parts.new_host.start_shifts(deployment.kept.get("placement", {}))
     table.keep(connection, deployment.deployment_id, placement=placement)
-    return _wait_for_shifts(connection, parts.new.label)
+    return _wait_for_shifts(connection, label)
 
 
 def _wait_for_shifts(connection: Connection[Row], label: str) -> str:

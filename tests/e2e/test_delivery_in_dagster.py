@@ -12,7 +12,9 @@ import dagster as dg
 import httpx
 import pytest
 
+from sketchy_orchestration import __version__
 from sketchy_orchestration.database.migrate import migrate_up
+from sketchy_orchestration.delivery import emergency
 from sketchy_orchestration.delivery.deployment_host import ProcessHost
 from sketchy_orchestration.domain.validation import Item
 from sketchy_orchestration.local import application
@@ -20,6 +22,7 @@ from sketchy_orchestration.local.postgres import RunningPostgres
 from sketchy_orchestration.local.pubnub import LocalPubNub
 from sketchy_orchestration.settings import Settings
 from tests.e2e.dagster_runner import RunningDagster
+from tests.e2e.releases import copy_release, settings_of, vouch
 
 pytestmark = [
     pytest.mark.e2e,
@@ -28,6 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer"),
 ]
 
+NEW = "9.9.9"
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 _LAUNCH = """
 mutation ($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
@@ -38,8 +42,9 @@ mutation ($parameters: ExecutionParams!) { launchRun(executionParams: $parameter
 class Operator:
     """Launches jobs as the UI does."""
 
-    def __init__(self, dagster: RunningDagster) -> None:
+    def __init__(self, dagster: RunningDagster, settings: Settings) -> None:
         self.dagster = dagster
+        self.settings = settings
         self.client = httpx.Client(base_url=dagster.start_webserver(), timeout=30, trust_env=False)
 
     def run(
@@ -61,6 +66,14 @@ class Operator:
         )
         return run_id, self.dagster.status(run_id)
 
+    def at_work(self) -> list[tuple[str, str]]:
+        """Kind and package version of every shift that beats."""
+        return [
+            (kind, row["release"].partition("+")[0])
+            for kind in ("timer", "fanout")
+            for row in self.dagster.at_work(kind)
+        ]
+
     def said(self, run_id: str) -> str:
         return "\n".join(entry.user_message for entry in self.dagster.instance.all_logs(run_id))
 
@@ -81,7 +94,7 @@ def operator(postgres: RunningPostgres, tmp_path_factory: pytest.TempPathFactory
             GATEWAY_PORT="1",
         )
         try:
-            operator = Operator(running)
+            operator = Operator(running, settings_of(url, pubnub, running.folder / "home"))
             yield operator
             operator.client.close()
         finally:
@@ -97,7 +110,7 @@ def stop_processes(kept: dict[str, Any]) -> None:
         host.stop(placement)
 
 
-def test_validated_deployed_taken_back_and_stopped(operator: Operator) -> None:
+def test_validated_deployed_taken_back_and_stopped(operator: Operator, tmp_path: Path) -> None:
     dagster = operator.dagster
     dagster.execute("select orchestration.set_flag('enrolment', 'ann', 'a test', null, 100)")
     dagster.wait_until_settled()
@@ -134,20 +147,30 @@ def test_validated_deployed_taken_back_and_stopped(operator: Operator) -> None:
     dagster.execute("delete from orchestration.alerts where rule = 'made_up'")
     critical = "select from orchestration.alerts where severity = 'critical' and state = 'firing'"
     dagster.wait(lambda: not dagster.execute(critical), seconds=150)
-    run, status = operator.run("production_deployment", **wanted)
+
+    # Another release, whose shifts relieve those that Dagster runs.
+    dagster.execute("select orchestration.set_flag('enrolment', 'ann', 'a test', null, 0)")
+    path = copy_release(tmp_path / "new", NEW)
+    vouch(operator.settings, path)
+    run, status = operator.run("production_deployment", path=str(path), **wanted)
     assert status is SUCCESS, operator.said(run)
-    states = [
-        row["state"] for row in dagster.execute("select state from orchestration.deployments order by 1")
-    ]
-    assert states == ["failed", "rolled_back", "succeeded"]
+    states = "select state from orchestration.deployments order by 1"
+    assert [row["state"] for row in dagster.execute(states)] == ["failed", "rolled_back", "succeeded"]
+    dagster.wait(lambda: operator.at_work() == [("timer", NEW)] * 2 + [("fanout", NEW)] * 2)
+    (begun,) = dagster.execute("select state, release from orchestration.rollouts")
+    assert begun["state"] in ("running", "paused")
+    assert begun["release"].startswith(NEW)
 
     _, status = operator.run("rollback_pubnub", "answer_pubnub", dry_run=False, reason="a test")
     assert status is SUCCESS
-    run, status = operator.run("emergency_rollback")
+    run, status = operator.run("emergency_rollback", seconds=200)
     assert status is SUCCESS, operator.said(run)
-    off = dagster.execute(
-        "select name from orchestration.flags where kind = 'switch' and not enabled order by 1"
-    )
-    assert [row["name"] for row in off] == ["pubnub_broadcasting", "timer_monitoring"]
+    off = "select name from orchestration.flags where kind = 'switch' and not enabled order by 1"
+    assert [row["name"] for row in dagster.execute(off)] == ["pubnub_broadcasting", "timer_monitoring"]
     dagster.wait(lambda: "starting none: an emergency stop" in dagster.said("daemon"))
-    assert dagster.at_work("timer") == dagster.at_work("fanout") == []
+    # The release before is back, and stands still until the stop is lifted.
+    before = [("timer", __version__)] * 2 + [("fanout", __version__)] * 2
+    dagster.wait(lambda: operator.at_work() == before)
+    assert dagster.execute("select from orchestration.rollouts where state in ('running', 'paused')") == []
+    emergency.lift_stop(operator.settings, by="ann", reason="the test is over")
+    assert [row["name"] for row in dagster.execute(off)] == ["emergency_stop", "pubnub_broadcasting"]

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
@@ -13,8 +12,7 @@ from sketchy_orchestration.database import deployments, monitoring
 from sketchy_orchestration.database.connect import Role, connect
 from sketchy_orchestration.defs.delivery.reporting import OWNER_TAGS, report, teller
 from sketchy_orchestration.defs.resources import PostgresResource, PubNubResource
-from sketchy_orchestration.delivery import deployment
-from sketchy_orchestration.delivery.deployment_host import CommandHost, Host, ProcessHost
+from sketchy_orchestration.delivery import deployment, deployment_parts
 from sketchy_orchestration.delivery.deployment_steps import Config, Parts
 from sketchy_orchestration.delivery.steps import Step, Steps
 from sketchy_orchestration.errors import SketchyError
@@ -28,7 +26,9 @@ class DeploymentConfig(dg.Config):
     """Config of production_deployment."""
 
     action: str = Field(
-        default="start", pattern="^(start|resume|roll_back)$", description="start, resume or roll_back"
+        default="start",
+        pattern="^(start|resume|roll_back)$",
+        description="start; or resume or roll_back the last one, as it was begun, whatever else is said here",
     )
     reason: str = Field(default="launched from the Dagster UI", min_length=1, description="Why; kept")
     python: str = Field(default="", description="Interpreter of the new release; empty: the one at work here")
@@ -55,10 +55,8 @@ def previous_back(
             return None
         if monitoring.database_now(connection) - newest.began_at > RECENT:
             return None
-    config = DeploymentConfig(
-        **{name: newest.config[name] for name in ("python", "path", "legacy_cron") if name in newest.config}
-    )
-    return deployment.roll_back(_parts(config, settings, instance), by=by, reason=reason, tell=tell)
+    parts = deployment_parts.of_newest(settings, DagsterSchedules(instance))
+    return deployment.roll_back(parts, by=by, reason=reason, tell=tell)
 
 
 class DagsterSchedules:
@@ -85,25 +83,22 @@ class DagsterSchedules:
 
 
 def _parts(config: DeploymentConfig, settings: Settings, instance: dg.DagsterInstance) -> Parts:
-    logs = Path(settings.sketchy_home).resolve() / "releases"
-    python = config.python or sys.executable
-    new: Host = ProcessHost(settings, logs / "new", python=python, path=config.path)
-    old: Host = ProcessHost(settings, logs / "old")
-    if config.code_command or config.shifts_command:
-        new = CommandHost(
-            config.python or config.path, config.code_command, config.shifts_command, config.undo_command
-        )
-        old = CommandHost("previous", shifts=config.undo_command)
+    schedules = DagsterSchedules(instance)
+    if config.action != "start":
+        return deployment_parts.of_newest(settings, schedules)
     wanted = Config(
-        python=python,
+        python=config.python or sys.executable,
         path=config.path,
         window=config.window,
         override=config.override,
         watch_minutes=config.watch_minutes,
         legacy_cron=config.legacy_cron,
         start_rollout=config.start_rollout,
+        code_command=config.code_command,
+        shifts_command=config.shifts_command,
+        undo_command=config.undo_command,
     )
-    return Parts(settings, wanted, new, old, schedules=DagsterSchedules(instance))
+    return deployment_parts.of_config(settings, wanted, schedules)
 
 
 @dg.op
@@ -114,11 +109,11 @@ def walk_the_deployment(
     pubnub: PubNubResource,
 ) -> None:
     """Walks the steps, each kept in the database before the next; rolls back by itself when one fails."""
-    parts = _parts(config, pubnub.settings(postgres), context.instance)
     tell = teller(context)
     by = f"dagster run {context.run_id}"
     done: Steps
     try:
+        parts = _parts(config, pubnub.settings(postgres), context.instance)
         if config.action == "roll_back":
             done = deployment.roll_back(parts, by=by, reason=config.reason, tell=tell)
         elif config.action == "resume":
