@@ -118,7 +118,7 @@ class Sums:
     connection: psycopg.Connection
 
     def one(self, text: str) -> int:
-        row = self.connection.execute(text).fetchone()  # type: ignore[arg-type]  # texts of the tests
+        row = self.connection.execute(text).fetchone()
         assert row is not None
         return int(row[0])
 

@@ -65,7 +65,7 @@ class RunningStack:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            processes.stop_after(self.process, 45)  # type: ignore[arg-type]  # bytes or text is the same here
+            processes.stop_after(self.process, 45)
         processes.end_marked(self.mark)
 
     @property
@@ -105,4 +105,4 @@ class RunningStack:
         assert done.returncode == 0, done.stderr
         words = [shlex.split(line) for line in done.stdout.splitlines()]
         assert all(word[0] == "export" for word in words)
-        return dict(word[1].split("=", 1) for word in words)  # type: ignore[misc]
+        return dict(word[1].split("=", 1) for word in words)
