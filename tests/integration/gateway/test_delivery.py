@@ -18,7 +18,7 @@ from sketchy_orchestration.local.processes import wait_until
 from sketchy_orchestration.local.pubnub import FaultKind, LocalPubNub
 from sketchy_orchestration.pubnub.keyset import Keyset
 from sketchy_orchestration.pubnub.subscriber import Subscriber
-from tests.integration.gateway.reference_client import ReferenceClient
+from tests.integration.gateway.reference_client import ReferenceClient, options
 from tests.integration.gateway.serving import (
     BROADCAST,
     EVENTS,
@@ -147,7 +147,7 @@ def test_the_reference_client_hears_a_whole_game_once_in_order(
     game = world.game(ann, bob)
     conn = world.conn
     fault = pubnub.faults.on(FaultKind.duplicate, operations=["publish"])
-    with ReferenceClient(gateway, pubnub, game, ann, after=0, checkMs=2000) as client:
+    with ReferenceClient(options(gateway, pubnub, game, ann, after=0, checkMs=2000)) as client:
         conn.execute("select public.transition_game_status(%s, 'briefing')", [game])
         for _ in range(4):
             conn.execute(
