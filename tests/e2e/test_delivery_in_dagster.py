@@ -98,9 +98,11 @@ def operator(postgres: RunningPostgres, tmp_path_factory: pytest.TempPathFactory
             yield operator
             operator.client.close()
         finally:
-            for row in running.execute("select kept from orchestration.deployments"):
-                stop_processes(row["kept"])
+            rows = running.execute("select kept from orchestration.deployments")
+            # First the daemon, which would replace the shifts that are stopped, and leave those to nobody.
             running.stop()
+            for row in rows:
+                stop_processes(row["kept"])
     postgres.drop_database(name)
 
 
