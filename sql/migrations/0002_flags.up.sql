@@ -110,8 +110,8 @@ begin
     if coalesce(btrim(p_reason), '') = '' then
         raise exception 'a reason is needed to change flag %', p_name using errcode = 'invalid_parameter_value';
     end if;
-    -- Before the flag's row is locked, as whoever sets several flags does.
-    perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
+    -- Those who change flags take turns, before any row is locked; sweeps take no notice of it.
+    perform pg_advisory_xact_lock(orchestration.lock_class(), 3);
     update orchestration.flags f
     set enabled = coalesce(p_enabled, f.enabled), value = coalesce(p_value, f.value),
         allow = coalesce(p_allow, f.allow), deny = coalesce(p_deny, f.deny),

@@ -89,7 +89,7 @@ begin
 end
 $$;
 
--- The lock under which flags are set comes before the rollout's row, here and wherever both are taken.
+-- The turn among those who change flags comes before the rollout's row, here and wherever both are taken.
 -- Raises 23505 while another rollout of the flag is active.
 create function orchestration.begin_rollout(
     p_flag text, p_plan jsonb, p_percentage numeric, p_release text, p_by text, p_reason text, p_now timestamptz,
@@ -100,7 +100,7 @@ as $$
 declare
     v_rollout orchestration.rollouts;
 begin
-    perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
+    perform pg_advisory_xact_lock(orchestration.lock_class(), 3);
     insert into orchestration.rollouts (flag, plan, release, state, why, step, percentage, before, started_at, started_by,
                                         step_since, changed_at)
     select f.name, p_plan, p_release, 'running', p_reason, 0, p_percentage, f.value, n.at, p_by, n.at, n.at
@@ -128,7 +128,7 @@ as $$
 declare
     v_rollout orchestration.rollouts;
 begin
-    perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
+    perform pg_advisory_xact_lock(orchestration.lock_class(), 3);
     update orchestration.rollouts r
     set state = t.state, pause = t.pause, why = t.why, step = t.step, percentage = t.percentage, good = t.good,
         attempt = t.attempt, step_since = t.step_since, paused_at = t.paused_at, paused_seconds = t.paused_seconds,
@@ -173,7 +173,7 @@ declare
     v_rollout orchestration.rollouts;
     v_halted integer := 0;
 begin
-    perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
+    perform pg_advisory_xact_lock(orchestration.lock_class(), 3);
     for v_rollout in
         update orchestration.rollouts r
         set state = 'aborted', pause = null, paused_at = null, why = p_reason, percentage = 0, version = r.version + 1,

@@ -36,7 +36,8 @@ begin
     if coalesce(btrim(p_reason), '') = '' then
         raise exception 'a reason is needed for an emergency stop' using errcode = 'invalid_parameter_value';
     end if;
-    -- First the lock under which sweeps commit: from here on none begins, and those begun have ended.
+    -- First our turn, then the lock under which sweeps commit: from here on none begins, and those begun have ended.
+    perform pg_advisory_xact_lock(orchestration.lock_class(), 3);
     perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
     select s.* into v_stop from orchestration.emergency_stops s where s.lifted_at is null;
     select jsonb_object_agg(f.name, f.enabled) into v_before
@@ -206,7 +207,7 @@ begin
     if coalesce(btrim(p_reason), '') = '' then
         raise exception 'a reason is needed to lift an emergency stop' using errcode = 'invalid_parameter_value';
     end if;
-    perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
+    perform pg_advisory_xact_lock(orchestration.lock_class(), 3);
     update orchestration.emergency_stops s
     set lifted_at = clock_timestamp(), lifted_by = p_by, lift_reason = p_reason
     where s.lifted_at is null returning * into v_stop;

@@ -21,7 +21,7 @@ select orchestration.begin_rollout(%(flag)s, %(plan)s, %(percentage)s::numeric, 
 select orchestration.change_rollout(%(id)s, %(version)s, %(to)s, %(action)s, %(by)s, %(reason)s, %(details)s, %(messages)s)
 
 -- name: lock_flags
-select pg_advisory_xact_lock(orchestration.lock_class(), 1)
+select pg_advisory_xact_lock(orchestration.lock_class(), 3)
 
 -- name: record_look
 select orchestration.record_look(%(id)s, %(version)s, %(looks)s, %(now)s, %(checkpoint)s, %(counts)s, %(verdicts)s)
