@@ -271,12 +271,14 @@ class Stack:
         }
         workspace = stack_dagster.write_instance(folder, code_server.port or 0)
         code_server.start()
+        if not stack_dagster.has_storage(self.database_url):
+            # Whoever opens a new storage first creates its tables; two at once hinder each other.
+            yield from code_server.waiting()
         # It looks for the code server again and again, so the two load side by side.
         daemon = stack_programs.daemon(self.parts, workspace, self.database_url)
         daemon.start()
         self._save()
         yield from code_server.waiting()
-        # The first of the two to open a new storage creates its tables; they must not do it both.
         yield from daemon.waiting()
         # The webserver's start takes two seconds of a processor that the first runs have better use for.
         end = time.monotonic() + _SHIFT_SECONDS

@@ -151,6 +151,13 @@ def _storage_url(
     return urlunsplit(("postgresql+psycopg2", place, parts.path, urlencode(values, quote_via=quote), ""))
 
 
+def has_storage(url: str) -> bool:
+    """Whether Dagster's tables are there from an earlier start."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=10) as conn:
+        row = conn.execute("select to_regclass('dagster.daemon_heartbeats') is not null").fetchone()
+    return bool(row and row[0])
+
+
 def daemon_beats(url: str) -> bool:
     """Whether Dagster's daemon has reported itself within the last half minute."""
     try:

@@ -218,6 +218,9 @@ def a_sweep_takes_long(watched: Watched) -> None:
     scene.do("update public.games set prompt = 'slow' where id = %s", slow.id)
     scene.do("update public.games set phase_expires_at = clock_timestamp() where id = %s", slow.id)
     watched.fires(after, "sweep_timeout")
+    # It was set aside, so that no other waits for it; once it can be moved it is.
+    scene.do("update public.games set prompt = 'quick again' where id = %s", slow.id)
+    scene.do("update orchestration.set_aside set retry_at = clock_timestamp()")
     watched.until(lambda: scene.phase(slow.id) == "drawing", "the slow game does not move")
 
 
