@@ -10,6 +10,9 @@ LANES = 32
 SHUN_SECONDS = 3.0
 """How long a lane given up for balance is left to the others; longer than they need to look for it."""
 
+KEPT_SECONDS = 4.0
+"""How long after taking lanes none is given up for balance: one that died still counts as fit for a while."""
+
 
 def lane_of(game_id: UUID) -> int:
     """The lane of a game: the last five bits of its id (see orchestration.lane_of)."""

@@ -44,6 +44,7 @@ class Holding:
         self._sending, self._sequencing = sending, sequencing
         self._shift_id = shift_id
         self._given_up: dict[int, float] = {}
+        self._taken_at = float("-inf")
         self._giving: asyncio.Task[None] | None = None
         self._adopting: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -85,6 +86,7 @@ class Holding:
             taken = await self._lease.run(lambda session: statements.take_lanes(session, got, self._shift_id))
             crash_points.reach("lease.taken")
             self._lease.epochs.update({each.lane: each.epoch for each in taken})
+            self._taken_at = time.monotonic()
             log.info("took lanes", lanes=sorted(got), held=len(self._lease.epochs))
             # Not here: pings must go on however much waits in them.
             self._adopting.add(asyncio.create_task(self._sequencing.adopt(taken)))
@@ -94,7 +96,8 @@ class Holding:
             return
         held = self._lease.epochs
         extra = list(held) if self.unfit else decide.surplus(held, self.relays)
-        if extra and not self._adopting:
+        settled = self.unfit or time.monotonic() - self._taken_at >= decide.KEPT_SECONDS
+        if extra and settled and not self._adopting:
             self._giving = asyncio.create_task(self.give_up(extra))
 
     async def give_up(self, lanes: Collection[int]) -> None:
