@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 
@@ -16,6 +17,10 @@ from tests.postgres_fixtures import (
     end_session,
     postgres,
 )
+
+# Machines are shared: how long an example takes says nothing about it.
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 __all__ = ["connection", "database_url", "empty_database", "postgres"]
 
