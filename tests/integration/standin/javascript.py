@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,12 +73,21 @@ def installed(package: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not (packages / package.partition("@")[0] / "package.json").exists():
-            options = ["--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(folder)]
-            command = [npm, "install", *options, package]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-            if done.returncode != 0:
-                _skip(f"npm could not install {package}: {done.stderr.strip()[-300:]}")
+            if (reason := _install(npm, folder, package)) is not None:
+                _skip(f"npm could not install {package}: {reason}")
     return packages
+
+
+@cache
+def _install(npm: str, folder: Path, package: str) -> str | None:
+    """Why npm could not, asked once: an index that is out of reach shall not cost every test a minute."""
+    options = ["--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=1", "--prefix", str(folder)]
+    command = [npm, "install", *options, package]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        return "its index did not answer in 90 s"
+    return None if done.returncode == 0 else done.stderr.strip()[-300:]
 
 
 def browser() -> str:
