@@ -72,9 +72,9 @@ def installed(package: str) -> Path:
     packages = folder / "node_modules"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        if not (packages / package.partition("@")[0] / "package.json").exists():
-            if (reason := _install(npm, folder, package)) is not None:
-                _skip(f"npm could not install {package}: {reason}")
+        there = (packages / package.partition("@")[0] / "package.json").exists()
+        if not there and (reason := _install(npm, folder, package)) is not None:
+            _skip(f"npm could not install {package}: {reason}")
     return packages
 
 
