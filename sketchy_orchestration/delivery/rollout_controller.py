@@ -6,6 +6,7 @@ writes is one transaction. At most one walks at a time by a lease; should it fai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -119,3 +120,12 @@ def try_walk(settings: Settings) -> tuple[list[Walked], str]:
     if walked is None:
         return [], "another controller is at it"
     return walked, "; ".join(each.said for each in walked) or "no rollout is active"
+
+
+def newest(settings: Settings, flags: Iterable[str]) -> list[Rollout]:
+    """The newest rollout of each flag, whoever changed it; none while the database is away."""
+    try:
+        with connect(settings, Role.operator, application_name="sketchy rollout") as connection:
+            return [found for flag in flags for found in table.rollouts(connection, flag=flag, limit=1)]
+    except (SketchyError, psycopg.Error):
+        return []

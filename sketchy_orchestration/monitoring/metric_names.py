@@ -96,6 +96,9 @@ GAUGES: Mapping[str, Gauge] = {
     "roll_up_age_seconds": Gauge("sketchy_roll_up_age_seconds", "Age of the newest rolled up minute"),
     "canary_age_seconds": Gauge("sketchy_canary_age_seconds", "Since a canary was last heard", "region"),
     "canary_milliseconds": Gauge(
+    "rollout_unwatched_seconds": Gauge(
+        "sketchy_rollout_unwatched_seconds", "How long an active rollout's look has been due"
+    ),
         "sketchy_canary_last_seconds", "From publish to hearing, of the last canary", "region", 1000
     ),
     "dagster_daemon_alive": Gauge("sketchy_dagster_daemon_alive", "1 while Dagster's daemons beat"),

@@ -217,6 +217,15 @@ RULES: tuple[Rule, ...] = (
         _TELL,
         "A transaction has been open for {value} s",
     ),
+    Rule(
+        # Not critical: whoever walks the rollout at last would roll it back for this very alert.
+        "rollout_unwatched",
+        _WARNING,
+        "rollout_unwatched_seconds",
+        120,
+        _WAKE,
+        "Nobody walks an active rollout: its last look is {value} s overdue",
+    ),
     # The watch itself.
     Rule(
         "budget_burning_fast",

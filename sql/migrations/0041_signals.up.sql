@@ -144,6 +144,13 @@ begin
     from orchestration.alerts a where a.resolved_at is null group by a.rule;
 
     -- The newest of each: what Dagster, canaries and people report.
+    -- How much longer ago than its plan asks for an active rollout was looked at last; whoever walks it looks, even while
+    -- it is paused.
+    return query
+    select 'rollout_unwatched_seconds', '', coalesce(max(greatest(0, extract(epoch from
+               v_now - greatest(r.looked_at, r.changed_at)) - (r.plan ->> 'every_seconds')::float8)), 0)::float8
+    from orchestration.rollouts r where r.state in ('running', 'paused');
+
     return query
     with recursive kinds (name, label) as (
         -- One step of the index for each kind, however often it was observed.

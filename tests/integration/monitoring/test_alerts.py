@@ -111,6 +111,7 @@ _CLEAR = """
         orchestration.outcomes, orchestration.attempts, orchestration.dead_letters,
         orchestration.set_aside, orchestration.live_games, orchestration.trigger_failures,
         orchestration.ledger;
+    update orchestration.rollouts set looked_at = clock_timestamp() + interval '1 hour';
     update orchestration.flags set enabled = true where kind = 'switch';
     update orchestration.flags set value = 0 where name = 'publish_rate';
     update orchestration.circuit set state = 'closed';
@@ -138,6 +139,11 @@ _SET_ASIDE = (
 )
 _SLOW = _minutes("minutes", "down", 9) + _minutes("minutes", "up", 9)
 _SLOWLY = _minutes("minutes", "down", 6, 40) + _minutes("minutes", "up", 800, 40)
+
+_UNWATCHED = (
+    "select orchestration.begin_rollout('enrolment', '{\"every_seconds\": 60}', 0, null, 'ann', 'x',"
+    " now() - interval '190 seconds', '[]')"
+)
 
 FAULTS: dict[str, Fault] = {
     "high_error_rate": _sql(_minutes("failed_attempts", "timeout", 9) + _minutes("transitions", "timer", 90)),
@@ -183,6 +189,7 @@ FAULTS: dict[str, Fault] = {
     "budget_burning_fast": _sql(_SLOW),
     "budget_burning_slow": _sql(_SLOWLY),
     "roll_up_late": _sql("update orchestration.rolled_up set until = now() - interval '6 minutes'"),
+    "rollout_unwatched": _sql(_UNWATCHED),
     "key_age": _observe("key_age_days", 91, label="CRON_SECRET"),
 }
 ELSEWHERE = {
