@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import nullcontext
 from typing import Annotated
+from uuid import UUID
 
 import structlog
 import typer
@@ -48,6 +49,9 @@ def play(
     seed: Annotated[int | None, typer.Option(help="The same seed plans the same games.")] = None,
     cancels: Annotated[float, typer.Option(help="Part of the games that is cancelled, 0 to 1.")] = 0.0,
     connections: Annotated[int, typer.Option(help="Database connections for all players.")] = 4,
+    ids: Annotated[
+        list[UUID] | None, typer.Option("--id", help="A game's id, instead of a new one; may be repeated.")
+    ] = None,
     allow_repeats: Annotated[
         bool,
         typer.Option("--allow-repeats", help="Count events heard again instead of failing (after crashes)."),
@@ -82,6 +86,7 @@ def play(
         rules=Rules(repeats_allowed=allow_repeats, given_up_allowed=allow_given_up),
         seed=seed,
         connections=connections,
+        ids=[str(each) for each in ids or ()],
     )
     wanted.refuse_wrong()
     # What libraries complain of comes back as errors and in the summary; on the screen it is in the way.

@@ -6,18 +6,20 @@ import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
 
-from sketchy_orchestration.database import migrate
-from sketchy_orchestration.database.connect import Role, connect
+from sketchy_orchestration.database import flags, migrate
+from sketchy_orchestration.database.connect import Role, Row, connect
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.delivery.validation import CannotTryError, Check, Scene, StepFailedError
 from sketchy_orchestration.delivery.validation_failures import FAILURES
 from sketchy_orchestration.delivery.validation_smoke import SMOKE, tests_folder
 from sketchy_orchestration.domain.health import Status
+from sketchy_orchestration.domain.rollout_plan import ENROLMENT
 from sketchy_orchestration.domain.validation import Suite
 from sketchy_orchestration.monitoring import health, load
 from sketchy_orchestration.monitoring.security_audit import audit
@@ -102,7 +104,10 @@ def games(count: int) -> Callable[[Scene], str]:
     def play(scene: Scene) -> str:
         number = min(count, scene.size)
         _clean_games_afterwards(scene)
-        done = load.play(scene.settings, games=number, rate=float(max(5, number)), speed=_SPEED, seconds=300)
+        ids = [str(uuid4()) for _ in range(number)]
+        with enrolled(scene, ids):
+            rate = float(max(5, number))
+            done = load.play(scene.settings, games=number, rate=rate, speed=_SPEED, seconds=300, ids=ids)
         for name in ("lateness", "delivery", "statements"):
             for part in ("p50", "p99", "max"):
                 if (value := done.numbers.get(f"{name}_{part}")) is not None:
@@ -117,6 +122,32 @@ def games(count: int) -> Callable[[Scene], str]:
         return f"{number} games through all phases, {heard}, every promise kept"
 
     return play
+
+
+@contextmanager
+def enrolled(scene: Scene, games: Sequence[str]) -> Iterator[None]:
+    """These games, not made yet, are ours at any percentage: they stand on the allow list, for so long.
+
+    Raises:
+        StepFailedError: the flag is off, so that no game at all is enrolled.
+    """
+    with connect(scene.settings, Role.operator, application_name="sketchy validation") as connection:
+        before = flags.flag(connection, ENROLMENT)
+        if not before.enabled:
+            raise StepFailedError(
+                f"the flag {ENROLMENT} is off, so that nobody would move the test games:"
+                f" sketchy flags set {ENROLMENT} on"
+            )
+        _allow(connection, [*before.allow, *games])
+    try:
+        yield
+    finally:
+        with connect(scene.settings, Role.operator, application_name="sketchy validation") as connection:
+            _allow(connection, [one for one in flags.flag(connection, ENROLMENT).allow if one not in games])
+
+
+def _allow(connection: psycopg.Connection[Row], games: Sequence[str]) -> None:
+    flags.set_flag(connection, ENROLMENT, by="validation", reason="its own test games", allow=games)
 
 
 def _clean_games_afterwards(scene: Scene) -> None:

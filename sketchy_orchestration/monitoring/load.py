@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +40,13 @@ class Loaded:
         return "\n".join(lines) + "\n"
 
 
-def play(settings: Settings, *, games: int, rate: float, speed: float, seconds: float) -> Loaded:
+def play(
+    settings: Settings, *, games: int, rate: float, speed: float, seconds: float, ids: Sequence[str] = ()
+) -> Loaded:
     """Play so many games, at most so many seconds.
+
+    Args:
+        ids: of the first games; the others get new ones.
 
     Raises:
         LoadRefusedError: this is production.
@@ -48,6 +54,7 @@ def play(settings: Settings, *, games: int, rate: float, speed: float, seconds: 
     """
     refuse_production(settings)
     words = ["play", "--json", "--games", str(games), "--rate", str(rate), "--speed", str(speed)]
+    words += [f"--id={each}" for each in ids]
     try:
         done = subprocess.run(
             [sys.executable, "-m", "sketchy_orchestration.cli.main", *words],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -53,6 +53,7 @@ class Play:
         rate: games started per second.
         settle_s: how long the last messages of a finished game may take.
         linger_s: how long to go on listening after that, for what should not come.
+        ids: of the first games; the others get new ones.
     """
 
     games: int = 10
@@ -66,6 +67,7 @@ class Play:
     connections: int = 4
     settle_s: float = 10.0
     linger_s: float = 0.5
+    ids: Sequence[str] = ()
 
     def refuse_wrong(self) -> None:
         """Raises WrongPlayError naming the first value out of bounds and what is allowed."""
@@ -108,6 +110,7 @@ class Crowd:
         self._tables: dict[str, Table] = {}
         self._over: list[str] = []
         self._free: deque[tuple[str, str]] = deque()
+        self._ids = deque(play.ids)
         self._room = asyncio.Semaphore(play.games)
         self._stopping = asyncio.Event()
         self._crash: BaseException | None = None
@@ -180,7 +183,8 @@ class Crowd:
     async def _play_one(self) -> None:
         play = self._play
         people = [self._free.popleft() for _ in range(play.players)]
-        record = GameRecord(str(uuid4()), dict(people))
+        game_id = self._ids.popleft() if self._ids else str(uuid4())
+        record = GameRecord(game_id, dict(people))
         table = self._tables[record.game_id] = Table(record)
         self.tally.started += 1
         plan = plan_game(self._random, play.players, play.habits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as Xml
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -17,7 +18,7 @@ from sketchy_orchestration.delivery.validation import (
     ValidationRefusedError,
     validate,
 )
-from sketchy_orchestration.delivery.validation_checks import checks, migrations_are_verified
+from sketchy_orchestration.delivery.validation_checks import checks, enrolled, migrations_are_verified
 from sketchy_orchestration.domain.validation import Outcome, Suite
 from sketchy_orchestration.settings import Settings
 from sketchy_orchestration.version import settings_fingerprint, this_version
@@ -102,6 +103,28 @@ def test_a_go_is_for_this_very_version_and_expires_with_what_is_attested(setting
         validations.attest(connection, "documentation", by="ann", note="read", days=1)
         (attested,) = validations.attestations(connection)
         assert (attested.item, attested.attested_by, attested.valid) == ("documentation", "ann", True)
+
+
+def test_its_own_games_are_enrolled_at_any_percentage_and_no_other_is(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    own, guest = str(uuid4()), str(uuid4())
+    connection.execute(
+        "select orchestration.set_flag('enrolment', 'ann', 'a guest', p_allow => array[%s])", [guest]
+    )
+    with enrolled(Scene(settings), [own]):
+        connection.execute(
+            "insert into public.games (id, prompt) values (%s, 'a cat'), (gen_random_uuid(), 'a dog')", [own]
+        )
+    handlers = connection.execute(
+        "select g.prompt, e.handler from public.games g join orchestration.enrolments e on e.game_id = g.id"
+    )
+    assert dict(handlers.fetchall()) == {"a cat": "orchestration", "a dog": "legacy"}
+    allowed = "select allow from orchestration.flags where name = 'enrolment'"
+    assert connection.execute(allowed).fetchone() == ([guest],)
+    connection.execute("select orchestration.set_flag('enrolment', 'ann', 'off', false)")
+    with pytest.raises(StepFailedError, match="the flag enrolment is off"), enrolled(Scene(settings), [own]):
+        pass
 
 
 def test_production_is_refused_except_for_what_is_harmless(settings: Settings) -> None:
