@@ -32,6 +32,7 @@ class ShiftRow:
     silence: float
     relieved: bool
     ended_for: float | None
+    outranks: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,16 @@ class Switch:
     reason: str
 
 
-def shift_rows(connection: Connection[Row], kind: str, run_ids: Sequence[str]) -> list[ShiftRow]:
-    """Every shift of the kind that has not ended, and those of `run_ids` that have."""
+def shift_rows(
+    connection: Connection[Row], kind: str, run_ids: Sequence[str], release: str
+) -> list[ShiftRow]:
+    """Every shift of the kind that has not ended, and those of `run_ids` that have.
+
+    Args:
+        release: that of whoever asks; shifts of another one that is current outrank it.
+    """
     with connection.cursor(row_factory=class_row(ShiftRow)) as cursor:
-        values = {"kind": kind, "run_ids": list(run_ids)}
+        values = {"kind": kind, "run_ids": list(run_ids), "release": release}
         return cursor.execute(query("supervision.shifts"), values).fetchall()
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import psycopg
 import structlog
 from psycopg import Connection
 
@@ -19,8 +17,6 @@ from sketchy_orchestration.delivery.steps import Step, Steps
 from sketchy_orchestration.domain import deployment as decide
 from sketchy_orchestration.domain.deployment import StepState
 from sketchy_orchestration.errors import SketchyError
-
-_FAILURES = (SketchyError, psycopg.Error, subprocess.SubprocessError, OSError, ValueError)
 
 log = structlog.get_logger(__name__)
 
@@ -130,8 +126,9 @@ def _walk(
         log.info("deployment_step", deployment=number, step=str(step))
         try:
             found = do(step, connection, parts, _known(connection), now)
-        except _FAILURES as error:
-            said = error.in_one_line() if isinstance(error, SketchyError) else " ".join(str(error).split())
+        except Exception as error:
+            # Whatever it is, Dagster's own included: what was changed is taken back.
+            said = _said(error)
             if connection.closed:
                 raise
             table.enter(connection, number, step, StepState.failed, said)
@@ -144,6 +141,12 @@ def _walk(
         steps.did(str(step), found)
     table.set_state(connection, number, "succeeded")
     return steps
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, SketchyError):
+        return error.in_one_line()
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _roll_back(
@@ -161,8 +164,8 @@ def _roll_back(
                 undo(step, connection, parts, table.newest(connection) or deployment),
                 StepState.undone,
             )
-        except _FAILURES as error:
-            found, state = " ".join(str(error).split()), StepState.not_undone
+        except Exception as error:
+            found, state = _said(error), StepState.not_undone
             if connection.closed:
                 raise
         whole = whole and state is StepState.undone

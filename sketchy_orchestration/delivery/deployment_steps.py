@@ -145,7 +145,7 @@ def do(
         case StepName.migrations:
             return _migrate(parts)
         case StepName.settings:
-            return f"settings {parts.new.settings}, as validated"
+            return _unchanged(parts)
         case StepName.code:
             return _start_code(connection, parts, deployment)
         case StepName.shifts:
@@ -233,6 +233,14 @@ def _migrate(parts: Parts) -> str:
         raise DeploymentError(f"migrations must only add; these take away: {said}")
     made = release_side.ask("migrate", parts.settings, **where)
     return f"{len(made)} migrations applied: {', '.join(made)}" if made else "no migration is pending"
+
+
+def _unchanged(parts: Parts) -> str:
+    """Asked again: a deployment may be resumed long after its go, and files and settings change."""
+    now = release_side.version_of(parts.settings, python=parts.config.python, path=parts.config.path)
+    if now != parts.new:
+        raise DeploymentError(f"the new release is {now.label} by now: {parts.new.label} was validated")
+    return f"settings {now.settings}, as validated"
 
 
 def _start_code(connection: Connection[Row], parts: Parts, deployment: Deployment) -> str:

@@ -52,6 +52,7 @@ class Shift:
         relieved: asked to leave, a successor being at work.
         gone: its process does not exist, or Dagster says that its run has finished.
         ended_for: since it ended; None while at work.
+        outranks: of the release that a deployment made current, which whoever supervises is not.
     """
 
     shift_id: UUID
@@ -62,6 +63,7 @@ class Shift:
     relieved: bool = False
     gone: bool = False
     ended_for: float | None = None
+    outranks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +131,18 @@ def plan(
     at_work = [shift for shift in live if not shift.relieved]
     arriving = _arriving(shifts, runs, policy)
     missing = policy.wanted - len(at_work) - arriving
-    aged = any(shift.age >= policy.soft_bound for shift in at_work)
+    aged = [shift for shift in at_work if shift.age >= policy.soft_bound]
+    # A successor from here would be of the release before: that one would creep back, shift by shift.
+    kept = sum(shift.outranks for shift in aged)
     # One successor at a time: not while one is arriving, is about to relieve somebody, or has just done so.
     settled = missing == 0 and arriving == 0 and not any(shift.relieved for shift in live)
-    launch = 0 if paused is not None else max(missing, int(aged and settled))
+    launch = 0 if paused is not None else max(missing, int(len(aged) > kept and settled))
     return Plan(
         launch=launch,
         endings=endings,
         end_runs=_lost_runs(shifts, runs, ended, policy),
         suspects={str(s.shift_id): s.heartbeat for s in live if s.silence >= policy.suspect_after},
-        reason=_reason(len(at_work), arriving, endings, launch, paused, policy),
+        reason=_reason(len(at_work), arriving, endings, launch, kept, paused, policy),
     )
 
 
@@ -184,7 +188,13 @@ def _lost_runs(
 
 
 def _reason(
-    at_work: int, arriving: int, endings: Sequence[Ending], launch: int, paused: str | None, policy: Policy
+    at_work: int,
+    arriving: int,
+    endings: Sequence[Ending],
+    launch: int,
+    kept: int,
+    paused: str | None,
+    policy: Policy,
 ) -> str:
     parts = [f"{at_work} of {policy.wanted} at work"]
     if arriving:
@@ -193,6 +203,8 @@ def _reason(
         parts.append("ended " + ", ".join(f"{e.shift.shift_id} ({e.reason})" for e in endings))
     if launch:
         parts.append(f"starting {launch}")
+    if kept:
+        parts.append(f"{kept} of the current release stay, for this is another: see `sketchy releases`")
     if paused:
         parts.append(f"starting none: {paused}")
     return ", ".join(parts)

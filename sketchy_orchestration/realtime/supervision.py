@@ -21,6 +21,7 @@ from sketchy_orchestration.domain.supervision import Overdue, Plan, Policy, Run,
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.realtime.shift import ShiftKind
 from sketchy_orchestration.settings import Settings
+from sketchy_orchestration.version import this_version
 
 GAMES_OVERDUE_BY = 2.0
 """Seconds after which a game that has not moved on is the backstop's business; shifts need milliseconds."""
@@ -71,7 +72,8 @@ def supervise(settings: Settings, kind: ShiftKind, runs: Runs, suspected: Mappin
     # Runs before rows: a run that comes to work in between is then seen with its row.
     unfinished = runs.unfinished(kind)
     with _asking(settings) as connection:
-        rows = supervision.shift_rows(connection, kind, [run.run_id for run in unfinished])
+        own = this_version(settings).label
+        rows = supervision.shift_rows(connection, kind, [run.run_id for run in unfinished], own)
         found = plan(
             [_judged(row, unfinished, runs) for row in rows],
             unfinished,
@@ -153,6 +155,7 @@ def _judged(row: supervision.ShiftRow, unfinished: Sequence[Run], runs: Runs) ->
         relieved=row.relieved,
         gone=row.silence >= POLICY.gone_after and _is_gone(row, unfinished, runs),
         ended_for=row.ended_for,
+        outranks=row.outranks,
     )
 
 

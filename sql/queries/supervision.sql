@@ -6,7 +6,9 @@ select s.shift_id, s.dagster_run_id as run_id, s.host, s.pid, s.heartbeat_at::te
        -- Nobody can beat while the database is down.
        extract(epoch from clock_timestamp() - greatest(s.heartbeat_at, pg_postmaster_start_time()))::float8 as silence,
        s.relieved_by is not null as relieved,
-       extract(epoch from clock_timestamp() - s.ended_at)::float8 as ended_for
+       extract(epoch from clock_timestamp() - s.ended_at)::float8 as ended_for,
+       coalesce(s.release <> %(release)s and s.release = (select r.label from orchestration.releases r
+           where r.current_since is not null and r.current_until is null), false) as outranks
 from orchestration.shifts s
 where s.kind = %(kind)s and (s.ended_at is null or s.dagster_run_id = any (%(run_ids)s))
 order by s.started_at, s.shift_id

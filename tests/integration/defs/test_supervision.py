@@ -10,10 +10,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sketchy_orchestration.database import releases
 from sketchy_orchestration.domain.supervision import Run, Stage
 from sketchy_orchestration.realtime.shift import ShiftKind
 from sketchy_orchestration.realtime.supervision import SupervisionError, supervise
 from sketchy_orchestration.settings import Settings
+from sketchy_orchestration.version import Version, this_version
 from tests.integration.defs.conftest import MakeShift
 
 
@@ -106,7 +108,7 @@ def test_a_heartbeat_that_comes_meanwhile_saves_the_shift(
     from sketchy_orchestration.database import supervision
 
     shift_id = make_shift(silence=30)
-    (row,) = supervision.shift_rows(connection, "timer", [])
+    (row,) = supervision.shift_rows(connection, "timer", [], "")
     connection.execute("update orchestration.shifts set heartbeat_at = clock_timestamp()")
     assert not supervision.end_shift(connection, shift_id, row.heartbeat, "stale")
     assert end_of(connection, shift_id) is None
@@ -144,3 +146,26 @@ def test_a_database_without_our_schema_is_explained(empty_database: str) -> None
     with pytest.raises(Exception, match="sketchy migrate up") as raised:
         supervise(settings, ShiftKind.timer, ListedRuns(), {})
     assert isinstance(raised.value, SupervisionError) or "migrations are not applied" in str(raised.value)
+
+
+def test_the_release_before_does_not_creep_back(
+    its_settings: Settings, make_shift: MakeShift, connection: psycopg.Connection
+) -> None:
+    """Dagster goes on asking the code server that it knows, which after a deployment is the old one."""
+    new = Version("9.9.9", "b", "m", "s")
+    for _ in range(2):
+        make_shift(age=7200)
+    connection.execute("update orchestration.shifts set release = %s", [new.label])
+    releases.make_current(connection, new, {}, by="ann", reason="a release")
+    found = supervise(its_settings, ShiftKind.timer, ListedRuns(), {})
+    assert (found.launch, "2 of the current release stay" in found.reason) == (0, True)
+    # One that is missing is replaced all the same: an old one is better than none.
+    connection.execute(
+        "update orchestration.shifts set ended_at = now()"
+        " where shift_id = (select shift_id from orchestration.shifts limit 1)"
+    )
+    assert supervise(its_settings, ShiftKind.timer, ListedRuns(), {}).launch == 1
+    make_shift()
+    # Taken back, this release is the current one: the others get successors again.
+    releases.make_current(connection, this_version(its_settings), {}, by="ann", reason="back")
+    assert supervise(its_settings, ShiftKind.timer, ListedRuns(), {}).launch == 1
