@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sketchy_orchestration.local import stack_state
 from sketchy_orchestration.settings import Settings, settings
 
 
@@ -22,6 +21,9 @@ def joined_settings() -> Settings:
     )
     if any(url is not None for url in given):
         return chosen
+    # Imported here: a command that was told its database starts without it, an emergency stop above all.
+    from sketchy_orchestration.local import stack_state
+
     environment = stack_state.running(chosen.sketchy_home).environment
     local = {name.lower(): value for name, value in environment.items()}
     return Settings(**{**local, **chosen.model_dump(exclude_unset=True)})
@@ -29,6 +31,8 @@ def joined_settings() -> Settings:
 
 def joined_or_own_settings() -> Settings:
     """The same for what needs no database; where no stack runs, the settings of this process alone."""
+    from sketchy_orchestration.local import stack_state
+
     try:
         return joined_settings()
     except stack_state.StackNotRunningError:

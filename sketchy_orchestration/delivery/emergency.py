@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
-import structlog
 from psycopg import Connection
 
 from sketchy_orchestration.database import rollback as statements
@@ -31,8 +30,6 @@ WRITERS_WITHIN = 2.0
 
 _LOOK = 0.01
 _BATCHES = 400
-
-log = structlog.get_logger(__name__)
 
 Tell = Callable[[Step], None]
 
@@ -136,7 +133,6 @@ def _switch_off(connection: Connection[Row], steps: Steps, by: str, reason: str,
         except psycopg.errors.LockNotAvailable:
             broken = statements.cancel_sweeps(connection)
             steps.did("sweep broken off", f"{broken} held the lock for longer than {SWEEP_MAY_TAKE:g} s")
-    log.warning("emergency stop", by=by, reason=reason, stop_id=stop.stop_id)
     steps.did("timers and broadcasting off", f"stop {stop.stop_id}; {stop.shifts_ended} shifts told to leave")
     return stop
 
