@@ -30,6 +30,7 @@ from tests.integration.sweep.scene import Scene
 SOONER: dict[str, dict[str, float]] = {
     "sweep_timeout": {"limit": 1},
     "pubnub_rate_limit_near": {"for_seconds": 0},
+    "events_held_back": {"for_seconds": 0},
     "canary_silent": {"limit": 3},
     "canary_slow": {"for_seconds": 0},
     "games_overdue": {"limit": 3, "for_seconds": 0},
@@ -79,6 +80,7 @@ class Watched:
             ALERT_RULES=json.dumps(SOONER),
             ALERT_QUIET_SECONDS="2",
             DEAD_MAN_URL=f"http://{self.alive.url}/alive",
+            PUBNUB_MONTHLY_LIMIT="50",
         )
 
     def start(self, home: Path, *words: str) -> Process:
@@ -128,6 +130,17 @@ class Watched:
             expected = sorted(f"{kind} {channel}" for kind in ("firing", "resolved") for channel in wanted)
             assert told == expected, rule
 
+    def over(self, *rules: str) -> None:
+        """None of these is open, whether or not it was: what comes next is an alert of its own."""
+        still = "select count(*) from orchestration.alerts where rule = any (%s) and resolved_at is null"
+        self.until(lambda: self.scene.one(still, list(rules)) == 0, f"still open of {rules}")
+
+    def end_shifts(self) -> None:
+        """Those of the beginning, and those that a scenario has started since."""
+        for started in self.shifts.values():
+            for shift in started:
+                _end(shift)
+
     def send(self, kind: str, number: signal.Signals) -> None:
         for process in self.shifts[kind]:
             process.send_signal(number)
@@ -149,11 +162,9 @@ def watched_system(home: Path) -> Iterator[Watched]:
             "pagerduty": stack.enter_context(webhook()),
         }
         watched.alive = stack.enter_context(webhook())
+        stack.callback(watched.end_shifts)
         for kind in watched.shifts:
-            for _ in range(2):
-                shift = watched.start(home, "shift", kind)
-                stack.callback(_end, shift)
-                watched.shifts[kind].append(shift)
+            watched.shifts[kind] = [watched.start(home, "shift", kind) for _ in range(2)]
         watched.until(
             lambda: (
                 watched.scene.one(
