@@ -24,6 +24,7 @@ REPORT = ROOT / "reports" / "faults.md"
 MODULES = (
     "tests/faults/test_workers.py",
     "tests/faults/test_network.py",
+    "tests/faults/test_two_hosts.py",
     "tests/faults/test_database.py",
     "tests/faults/test_pubnub.py",
     "tests/faults/test_crash_points.py",

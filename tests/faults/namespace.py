@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+_LAST_RESORT = "4000"
+
 
 class NotPossibleError(Exception):
     """Why there is no namespace here."""
@@ -43,32 +45,37 @@ class Namespace:
 
 
 @contextmanager
-def namespace() -> Iterator[Namespace]:
-    """A namespace with two cables.
+def namespace(number: int = 0) -> Iterator[Namespace]:
+    """A namespace with two cables; one of several at a time has a `number` of its own (0 to 62).
 
     Raises:
         NotPossibleError: this is not root on a Linux that lets it.
     """
     if os.geteuid() != 0 or shutil.which("ip") is None:
         raise NotPossibleError("network namespaces need root and the program ip")
-    name = f"sketchy{os.getpid()}"
-    third = os.getpid() % 250
-    near = (f"10.213.{third}.1", f"10.214.{third}.1")
-    cables = (f"sk{os.getpid()}a", f"sk{os.getpid()}b")
+    name = f"sketchy{os.getpid()}n{number}"
+    third, last = os.getpid() % 250, 4 * number
+    networks = (f"10.213.{third}", f"10.214.{third}")
+    cables = (f"sk{os.getpid()}n{number}a", f"sk{os.getpid()}n{number}b")
     try:
         _ip("netns", "add", name)
-        for cable, address in zip(cables, near, strict=True):
+        for cable, network in zip(cables, networks, strict=True):
             inside = f"{cable}i"
             _ip("link", "add", cable, "type", "veth", "peer", "name", inside)
             _ip("link", "set", inside, "netns", name)
-            _ip("addr", "add", f"{address}/30", "dev", cable)
+            _ip("addr", "add", f"{network}.{last + 1}/30", "dev", cable)
             _ip("link", "set", cable, "up")
-            _ip("-n", name, "addr", "add", f"{address[:-1]}2/30", "dev", inside)
+            # Without it, what is sent to a pulled cable would leave by this machine's way to everywhere else.
+            _ip("route", "add", "blackhole", f"{network}.{last}/30", "metric", _LAST_RESORT)
+            _ip("-n", name, "addr", "add", f"{network}.{last + 2}/30", "dev", inside)
             _ip("-n", name, "link", "set", inside, "up")
         _ip("-n", name, "link", "set", "lo", "up")
-        yield Namespace(name, near, cables)
+        first, second = (f"{network}.{last + 1}" for network in networks)
+        yield Namespace(name, (first, second), cables)
     finally:
-        for cable in cables:
+        for cable, network in zip(cables, networks, strict=True):
+            with suppress(NotPossibleError):
+                _ip("route", "del", "blackhole", f"{network}.{last}/30", "metric", _LAST_RESORT)
             with suppress(NotPossibleError):
                 _ip("link", "del", cable)
         with suppress(NotPossibleError):

@@ -21,7 +21,7 @@ class Proxy:
     """Between a worker and a server, in a thread of its own.
 
     Attributes:
-        port: where workers connect to.
+        address: where workers connect to, host:port.
         black_hole: nothing passes in either direction, no connection ends; a silent network.
         delay: seconds that each piece of data is kept.
         truncate: so many bytes of the next answer pass, then the connection is reset.
@@ -81,7 +81,7 @@ class Proxy:
             return await asyncio.start_server(self._serve, self._listen, 0)
 
         server = self._loop.run_until_complete(listen())
-        self.port: int = server.sockets[0].getsockname()[1]
+        self.address = f"{self._listen}:{server.sockets[0].getsockname()[1]}"
         started.set()
         self._loop.run_forever()
         server.close()

@@ -16,6 +16,7 @@ ASKED = (
     ("a fan-out shift paused: lanes taken over", "SIGSTOP of a fan-out", "lanes taken over after"),
     ("a fan-out shift cut off: lanes taken over", "partition of", "lanes taken over after"),
     ("the same, in a network namespace", "network namespace", "lanes taken over after"),
+    ("a whole host cut off: lanes taken over", "two hosts", "lanes taken over after"),
     ("a relay cut off: its last attempt", "partition of", "last attempt of the relay cut off after"),
     (
         "Postgres restarted: throughput within 5 s",

@@ -27,7 +27,7 @@ def through(url: str, proxy: Proxy) -> str:
     """The same database, by way of the proxy."""
     parts = urlsplit(url)
     credentials = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{credentials}@127.0.0.1:{proxy.port}"))
+    return urlunsplit(parts._replace(netloc=f"{credentials}@{proxy.address}"))
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def scene_behind(
             scene.workers.start("fanout")
             behind = {
                 "DATABASE_URL": through(url, postgres),
-                "PUBNUB_ORIGIN": f"127.0.0.1:{pubnub.port}",
+                "PUBNUB_ORIGIN": pubnub.address,
                 "PUBNUB_REQUEST_TIMEOUT": "3",
             }
             timer = scene.workers.start("timer", **behind)
@@ -199,13 +199,7 @@ def test_partition_in_a_network_namespace(database_url: str, tmp_path: Path, fig
         stack.callback(scene.close)
         postgres = stack.enter_context(Proxy(parts.hostname, parts.port, listen=apart.near[0]))
         pubnub = stack.enter_context(Proxy("127.0.0.1", scene.pubnub.port, listen=apart.near[1]))
-        credentials = parts.netloc.rpartition("@")[0]
-        elsewhere = {
-            "DATABASE_URL": urlunsplit(
-                parts._replace(netloc=f"{credentials}@{apart.near[0]}:{postgres.port}")
-            ),
-            "PUBNUB_ORIGIN": f"{apart.near[1]}:{pubnub.port}",
-        }
+        elsewhere = {"DATABASE_URL": through(database_url, postgres), "PUBNUB_ORIGIN": pubnub.address}
         workers = scene.workers
         workers.start("timer")
         workers.start("fanout")
