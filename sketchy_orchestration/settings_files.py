@@ -47,7 +47,11 @@ class Setting:
 
 
 GROUPS = (
-    Group("Where this is", "Read by every process.", ("environment", "cell", "log_level", "region")),
+    Group(
+        "Where this is",
+        "What this installation is, and what it lives beside.",
+        ("environment", "cell", "log_level", "region", "legacy_"),
+    ),
     Group(
         "Database",
         "Sessions, not a pooler in transaction mode (the gateway alone works behind one).\n"
@@ -58,7 +62,7 @@ GROUPS = (
     Group(
         "Defaults of flags",
         "Read once, by `sketchy migrate up` on a new database; `sketchy flags set` changes the flag later.",
-        ("enable_", "max_games", "timer_concurrency"),
+        ("enable_", "max_games", "timer_concurrency", "publish_rate"),
     ),
     Group(
         "Who may call the gateway",
@@ -69,12 +73,11 @@ GROUPS = (
     Group(
         "Watching",
         "Service levels, alerts and what the security audit watches.",
-        ("service_levels", "alert_", "dead_man", "keys_rotated", "advisories", "metric", "canary"),
+        ("service_levels", "alert_", "dead_man", "keys_rotated", "advisories"),
     ),
     Group(
         "Embedded stack", "Used on a developer's machine and by tests only.", ("sketchy_home", "postgres_")
     ),
-    Group("More", "", ("",)),
 )
 
 _FILL_IN = ""
@@ -137,8 +140,7 @@ def grouped() -> Iterator[tuple[Group, list[Setting]]]:
     left = dict(Settings.model_fields)
     for group in GROUPS:
         names = [name for name in left if name.startswith(group.prefixes)]
-        if names:
-            yield group, [_described(name, left.pop(name)) for name in names]
+        yield group, [_described(name, left.pop(name)) for name in names]
 
 
 def environment_file(environment: Environment) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+import sketchy_orchestration
 from sketchy_orchestration.settings import Settings, SettingsError, settings
 
 
@@ -14,6 +16,17 @@ def nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+def test_every_setting_is_read_by_some_part() -> None:
+    package = Path(sketchy_orchestration.__file__).parent
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for path in package.rglob("*.py")
+        if not path.name.startswith("settings")
+    )
+    read_somewhere = set(re.findall(r"\.([a-z_]+)\b", code))
+    assert set(Settings.model_fields) <= read_somewhere
 
 
 def read() -> Settings:

@@ -41,7 +41,7 @@ def test_it_is_read_as_it_is_written(environment: Environment) -> None:
 
 def test_every_setting_is_explained_once() -> None:
     named = [setting.name.lower() for _, members in grouped() for setting in members]
-    assert sorted(named) == sorted(Settings.model_fields)
+    assert sorted(named) == sorted(Settings.model_fields), "give it a place in settings_files.GROUPS"
     assert [one.name for _, members in grouped() for one in members if len(one.description) < 15] == []
 
 
