@@ -26,6 +26,8 @@ from sketchy_orchestration.local import processes
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "nginx"
 GAME, OPERATORS = "play.example.com", "dagster.example.com"
+# What Debian's nginx.conf says before it reads conf.d: nothing of it may be said twice in one place.
+_AROUND = "ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3; ssl_prefer_server_ciphers on;"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -104,7 +106,7 @@ def proxy(folder: Path, *, gateway_port: int, dagster_port: int) -> Iterator[Pro
     )
     (folder / "nginx.conf").write_text(
         f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;"
-        f"events {{}} http {{ access_log {folder}/access.log; {temporary}\n{text}\n}}\n",
+        f"events {{}} http {{ access_log {folder}/access.log; {temporary}\n{_AROUND}\n{text}\n}}\n",
         encoding="utf-8",
     )
     words = [NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf")]
