@@ -23,7 +23,6 @@ _TOPICS = {
         "validation",
         "deployment",
         "rollback",
-        "releases",
         "alerts",
         "rotate-secrets",
     ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sketchy_orchestration.domain.rollout_metrics import METRICS, MetricName
+from sketchy_orchestration.domain.rollout_metrics import METRICS
 from sketchy_orchestration.domain.rollout_plan import Comparison, EmptyData, Metric
 
 
@@ -201,8 +201,3 @@ def overall(judged: Sequence[Judged]) -> Verdict:
     if not deciding or any(each.verdict is Verdict.inconclusive for each in deciding):
         return Verdict.inconclusive
     return Verdict.passed
-
-
-def metric_name(name: str) -> MetricName | None:
-    """The metric of that name; None for comparisons."""
-    return MetricName(name) if name in list(MetricName) else None

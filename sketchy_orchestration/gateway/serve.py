@@ -40,6 +40,7 @@ class Protocol(HttpToolsProtocol):
 
     _head: asyncio.TimerHandle | None = None
 
+    # The transport is narrower than asyncio's, as uvicorn has it.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head = self.loop.call_later(HEAD_SECONDS, transport.abort)
