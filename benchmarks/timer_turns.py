@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from benchmarks import crowd
+from benchmarks.ends import SeenIds
 
 SETTLE = 6.0
 """Seconds from dealing games to the first deadline: both sides start from rest."""
@@ -45,8 +46,6 @@ LAST = {
     "floor": "select coalesce(max(id), 0) from floor.ends",
     "ours": "select coalesce(max(id), 0) from orchestration.transitions",
 }
-# Identities are handed out before commits: an end with a smaller id may show up a little later.
-OVERLAP = 1500
 
 
 @dataclass(frozen=True)
@@ -127,23 +126,21 @@ def observe(
 ) -> tuple[dict[str, float], int]:
     """Ends by name, with the lateness at which each was first seen; and how many were seen under two ids."""
     first: dict[str, float] = {}
-    ids: dict[int, str] = {}
+    seen, twice = SeenIds(since), 0
     until = time.monotonic() + seconds
-    top = since
     kill_at = random.uniform(0.2, 0.8) * count
     with psycopg.connect(place.url, autocommit=True) as connection:
         while time.monotonic() < until and len(first) < count:
-            for number, what, late in connection.execute(
-                SEEN[side], [max(since, top - OVERLAP)], prepare=True
-            ):
-                ids.setdefault(number, what)
-                first.setdefault(what, late)
-                top = max(top, number)
+            for number, what, late in connection.execute(SEEN[side], [seen.below], prepare=True):
+                if seen.add(number):
+                    twice += what in first
+                    first.setdefault(what, late)
+            seen.advance()
             if killing is not None and len(first) >= kill_at:
                 killing.kill_one()
                 killing = None
             time.sleep(0.001)
-    return first, len(ids) - len(first)
+    return first, twice
 
 
 def turn(

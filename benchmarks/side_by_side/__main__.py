@@ -15,6 +15,7 @@ import datetime
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from sketchy_orchestration.local.postgres.cluster import SUPERUSER
 
 ROOT = Path(__file__).parents[2]
 SETTLE = 4.0
-"""Seconds from dealing to the first deadline."""
+"""Seconds from dealing to the first deadline, or before the first event: starting is not measured."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Ring:
         if scenario.chatter:
             before = workers.cost()
             rate, seconds = scenario.chatter, scenario.spread
+            time.sleep(SETTLE)
             asyncio.run(
                 referee.chatter(turn, contestant, url, self._origin, rate, seconds, scenario.patience)
             )

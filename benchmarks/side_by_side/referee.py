@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 from pydantic import SecretStr
 
+from benchmarks.ends import SeenIds
 from benchmarks.side_by_side.contestants import ENDS, GAMES, Contestant
 from sketchy_orchestration.pubnub.keyset import Keyset
 from sketchy_orchestration.pubnub.subscriber import Subscriber, channels_in_one_call
@@ -22,8 +23,6 @@ LISTENED = 1_000
 """Most games of a turn that are listened to; of more, a sample."""
 
 _LOOK_SECONDS = 0.002
-# Identities are handed out before commits: an end with a smaller id may show up a little later.
-_OVERLAP = 1500
 _CHATTER_GAMES = 80
 _WRITE_OURS = """
     insert into orchestration.outbox (event_id, game_id, lane, type, data, channels, request_id)
@@ -136,7 +135,7 @@ async def phases(
         strike_at = first + (last - first) * at_share if at_share is not None else None
         ends: dict[str, float] = {}
         striking: asyncio.Task[None] | None = None
-        top = 0
+        seen = SeenIds()
         looks = ENDS.get(contestant.kind)
         while time.time() < last + patience:
             if strike is not None and strike_at is not None and time.time() >= strike_at:
@@ -145,10 +144,11 @@ async def phases(
                 try:
                     if connection.closed:
                         connection = await _connected(url)
-                    cursor = await connection.execute(looks.encode(), [max(0, top - _OVERLAP)], prepare=True)
+                    cursor = await connection.execute(looks.encode(), [seen.below], prepare=True)
                     for number, game, late in await cursor.fetchall():
-                        ends.setdefault(str(game), late)
-                        top = max(top, number)
+                        if seen.add(number):
+                            ends.setdefault(str(game), late)
+                    seen.advance()
                 except psycopg.OperationalError:
                     await asyncio.sleep(0.02)
             heard = all(game in ears.first for game in chosen)
