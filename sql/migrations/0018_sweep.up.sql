@@ -169,6 +169,7 @@ $$;
 -- snapshot did not see: what a notification may have missed. Null: all games in drawing are looked at.
 create function orchestration.all_submitted_since(p_seen pg_snapshot) returns setof uuid
     language sql stable security definer set search_path = ''
+    set enable_seqscan = off  -- however much the planner thinks was written since: it guesses a third of everything
 as $$
     select l.game_id
     from (
