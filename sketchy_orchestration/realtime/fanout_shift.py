@@ -17,7 +17,7 @@ from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.pubnub.keyset import Keyset
 from sketchy_orchestration.pubnub.publisher import Publisher
 from sketchy_orchestration.pubnub.sdk import SdkPublisher
-from sketchy_orchestration.realtime.relay import Relay
+from sketchy_orchestration.realtime.relay import STOP_WITHIN, Relay
 from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftIdentity
 from sketchy_orchestration.settings import Settings
 from sketchy_orchestration.version import this_version
@@ -27,6 +27,9 @@ CONNECTIONS = 1_000
 
 RELIEVE_EVERY = 30.0
 """Seconds between looks whether an older shift should be relieved; the first with the first heartbeat."""
+
+# Seconds that writing down its own end may take a shift; one that is stopped has what is left of its second.
+_END_WITHIN, _STOPPED_WITHIN, _LEAST = 5.0, 0.95, 0.3
 
 # A pass ends when nothing has waited for so long, in seconds: longer than two looks for free lanes.
 _QUIET = 0.5
@@ -45,6 +48,7 @@ class FanoutShift:
         self._publisher = publisher
         self._reason: EndReason | None = None
         self._next_relief = 0.0
+        self._stopped_at: float | None = None
 
     def work(self, running: RunningShift) -> EndReason:
         """Relay until relieved, stopped or ended; the reason."""
@@ -56,6 +60,8 @@ class FanoutShift:
 
         def stopped() -> None:
             loop.remove_reader(running.stopping.fileno())
+            self._stopped_at = time.monotonic()
+            relay.leave_within = STOP_WITHIN
             stop.set()
 
         async def beat(session: Session, numbers: dict[str, float]) -> None:
@@ -66,7 +72,6 @@ class FanoutShift:
                 running.hand_in(numbers)
                 relay.new_tally()
 
-        loop.add_reader(running.stopping.fileno(), stopped)
         publisher = self._publisher()
         relay = Relay(
             self._settings,
@@ -75,6 +80,7 @@ class FanoutShift:
             limit=self._settings.pubnub_request_timeout,
             beat=beat,
         )
+        loop.add_reader(running.stopping.fileno(), stopped)
         try:
             await relay.run(stop)
         finally:
@@ -101,12 +107,17 @@ class FanoutShift:
         return None
 
     async def _end(self, reason: EndReason, numbers: dict[str, float]) -> None:
+        within = _END_WITHIN
+        if self._stopped_at is not None:
+            within = max(_LEAST, self._stopped_at + _STOPPED_WITHIN - time.monotonic())
         try:
-            session = await connect_async(self._settings, Role.relay, application_name="sketchy relay")
-            async with session:
-                await shifts.end_async(session, self._identity.shift_id, reason, numbers)
-        except (psycopg.Error, SketchyError) as error:
-            log.warning("could not record the end of the shift", error=" ".join(str(error).split()))
+            async with asyncio.timeout(within):
+                session = await connect_async(self._settings, Role.relay, application_name="sketchy relay")
+                async with session:
+                    await shifts.end_async(session, self._identity.shift_id, reason, numbers)
+        except (psycopg.Error, SketchyError, TimeoutError) as error:
+            said = " ".join(str(error).split()) or "no answer in time"
+            log.warning("could not record the end of the shift", error=said)
         log.info("fan-out shift ended", reason=str(reason), **numbers)
 
 

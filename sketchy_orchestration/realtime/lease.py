@@ -13,8 +13,10 @@ from typing import TypeVar
 
 import psycopg
 import structlog
+from psycopg import Connection
 
 from sketchy_orchestration.database import relay as statements
+from sketchy_orchestration.database.connect import Row
 from sketchy_orchestration.database.relay import Session
 
 T = TypeVar("T")
@@ -46,7 +48,7 @@ class LeaseTimes:
             raise ValueError(f"{self}: ping, send_within, idle, answer must each be clearly below the next")
 
 
-def sever(session: Session) -> None:
+def sever(session: Session | Connection[Row]) -> None:
     """Cut a session off at once: whoever waits on it fails, the server frees what it holds."""
     # Not closed here: a descriptor that others still wait for must not be given to somebody else.
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(session.fileno())) as cut:

@@ -8,7 +8,7 @@ import psycopg
 
 from sketchy_orchestration.database import timer
 from sketchy_orchestration.database.connect import Role, connect
-from sketchy_orchestration.realtime.one_by_one import SWEEP_TIMEOUT, sweep_after_time_out
+from sketchy_orchestration.realtime.one_by_one import LOCK_TIMEOUT, SWEEP_TIMEOUT, sweep_after_time_out
 from sketchy_orchestration.settings import Settings
 
 MOST_SWEEPS = 20
@@ -20,12 +20,17 @@ def sweep_pass(settings: Settings) -> dict[str, float]:
 
     Raises:
         SketchyError: the database cannot be reached, or lacks our schema or role.
+        psycopg.errors.LockNotAvailable: somebody holds a whole table; no game's fault, try again.
     """
     began = time.monotonic()
     numbers = {"sweeps": 0.0, "transitions": 0.0, "extended": 0.0, "set_aside": 0.0, "locked": 0.0}
     lateness_max = 0.0
     with connect(
-        settings, Role.timer, application_name="sketchy timer sweep", statement_timeout=SWEEP_TIMEOUT
+        settings,
+        Role.timer,
+        application_name="sketchy timer sweep",
+        statement_timeout=SWEEP_TIMEOUT,
+        lock_timeout=LOCK_TIMEOUT,
     ) as connection:
         for _ in range(MOST_SWEEPS):
             try:

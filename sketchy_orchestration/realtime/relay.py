@@ -45,6 +45,9 @@ NOTE_WITHIN = 0.5
 LEAVE_WITHIN = 2.0
 """Seconds that giving up all lanes in good order may take; then the lease is simply let go."""
 
+STOP_WITHIN = 0.6
+"""The same for a relay that is stopped rather than relieved: it is to be gone within a second."""
+
 _STATEMENT_TIMEOUT = 10.0
 _RECONNECT = Backoff(base=0.1, cap=2.0)
 
@@ -130,6 +133,9 @@ class Relay:
     Args:
         limit: seconds one publish may take.
         beat: called on the reader session about every second with `numbers()`.
+
+    Attributes:
+        leave_within: seconds that leaving in good order may take.
     """
 
     def __init__(
@@ -153,6 +159,7 @@ class Relay:
         self.tally = RelayTally()
         self.gate = Gate()
         self.tenure: Tenure | None = None
+        self.leave_within = LEAVE_WITHIN
 
     def numbers(self) -> dict[str, float]:
         """What it holds and did since the last `new_tally`."""
@@ -191,27 +198,38 @@ class Relay:
 
     async def _tenure(self, stop: asyncio.Event) -> None:
         sessions: list[Session] = []
+        begun = asyncio.create_task(self._begin(sessions))
+        stopped = asyncio.create_task(stop.wait())
         try:
-            for name in ("sketchy relay lease", "sketchy relay"):
-                sessions.append(
-                    await connect_async(
-                        self._settings,
-                        Role.relay,
-                        application_name=name,
-                        statement_timeout=_STATEMENT_TIMEOUT,
-                        lock_timeout=1.0,
-                    )
-                )
-            lease = await Lease.begin(sessions[0], self._times)
-            await statements.enter_reader(sessions[1])
-            await self._heed_stop(sessions[1])
-            tenure = Tenure(
-                lease, sessions[1], self._publisher, self.gate, self.tally, self._shift_id, limit=self._limit
-            )
-            await self._work(tenure, stop)
+            await asyncio.wait([begun, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if begun.done():
+                await self._work(begun.result(), stop)
         finally:
             for session in sessions:
+                sever(session)
+            for task in (begun, stopped):
+                task.cancel()
+            await asyncio.gather(begun, stopped, return_exceptions=True)
+            for session in sessions:
                 await session.close()
+
+    async def _begin(self, sessions: list[Session]) -> Tenure:
+        for name in ("sketchy relay lease", "sketchy relay"):
+            sessions.append(
+                await connect_async(
+                    self._settings,
+                    Role.relay,
+                    application_name=name,
+                    statement_timeout=_STATEMENT_TIMEOUT,
+                    lock_timeout=1.0,
+                )
+            )
+        lease = await Lease.begin(sessions[0], self._times)
+        await statements.enter_reader(sessions[1])
+        await self._heed_stop(sessions[1])
+        return Tenure(
+            lease, sessions[1], self._publisher, self.gate, self.tally, self._shift_id, limit=self._limit
+        )
 
     async def _heed_stop(self, reader: Session) -> None:
         """Under an emergency stop no lane is even taken. What the flags said before is forgotten."""
@@ -258,13 +276,22 @@ class Relay:
             await self._leave(tenure)
 
     async def _leave(self, tenure: Tenure) -> None:
+        within = self.leave_within
+        # First: an interrupted statement would wait for its server's answer, a severed one does not.
+        cut = asyncio.get_running_loop().call_later(within, self._cut_off, tenure)
         try:
-            async with asyncio.timeout(LEAVE_WITHIN):
+            async with asyncio.timeout(within + 0.05):
                 await tenure.holding.leave()
-            if self._beat is not None:
-                await self._beat(tenure.reader, self.numbers())
+                if self._beat is not None:
+                    await self._beat(tenure.reader, self.numbers())
         except TimeoutError:
-            log.warning("could not give up all lanes in time", within=LEAVE_WITHIN)
+            log.warning("could not give up all lanes in time", within=within)
+        finally:
+            cut.cancel()
+
+    def _cut_off(self, tenure: Tenure) -> None:
+        tenure.lease.lose(f"lanes not given up within {self.leave_within:g} s")
+        sever(tenure.reader)
 
     async def _beats(self, tenure: Tenure) -> None:
         while True:

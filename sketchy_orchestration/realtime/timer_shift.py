@@ -17,12 +17,15 @@ from sketchy_orchestration.database.connect import Role, Row, connect
 from sketchy_orchestration.domain import timer as decide
 from sketchy_orchestration.domain.lateness import Histogram
 from sketchy_orchestration.errors import SketchyError
+from sketchy_orchestration.realtime.breaking_off import breaking_off, unless_stopped
 from sketchy_orchestration.realtime.one_by_one import (
+    LOCK_TIMEOUT,
     SWEEP_TIMEOUT,
     sweep_after_time_out,
     try_hanging_again,
 )
 from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftIdentity
+from sketchy_orchestration.realtime.stop import Stop
 from sketchy_orchestration.settings import Settings
 from sketchy_orchestration.version import this_version
 
@@ -111,6 +114,7 @@ class TimerShift:
         self._seen: str | None = None
         self._candidates: dict[UUID, float] = {}
         self._leave_at: float | None = None
+        self._reason: EndReason | None = None
         self._locked_passes = 0
         self._next_beat = 0.0
         self._next_relief = time.monotonic() + HEARTBEAT
@@ -119,27 +123,44 @@ class TimerShift:
 
     def work(self, running: RunningShift) -> EndReason:
         """Sweep until relieved, stopped or ended; the reason."""
+        stopping = running.stopping
+        with breaking_off(stopping, lambda: self._connection):
+            self._work(running)
+        return self._leave(running, self._reason or EndReason(stopping.reason))
+
+    def _work(self, running: RunningShift) -> None:
+        stopping = running.stopping
         failures = 0
-        reason: EndReason | None = None
-        while reason is None and not running.stopping.is_set():
+        while self._goes_on(stopping):
             try:
                 if self._connection.closed:
-                    self._connection = open_connection(self._settings)
+                    self._reconnect(stopping)
                     if failures <= 1:  # only this session was cut: others are at work meanwhile
                         timer.warm_up(self._connection)
-                sleep = self._sweep_or_single_out()
-                reason = self._beat()
+                sleep = self._sweep_or_single_out(stopping)
+                self._beat()
                 failures = 0
-                if reason is None and not running.stopping.wait(sleep, self._connection.fileno()):
+                if self._reason is None and not stopping.wait(sleep, self._connection.fileno()):
                     self._hear()
             except (psycopg.Error, SketchyError) as error:
+                if stopping.is_set():
+                    log.info("broken off by the stop", error=" ".join(str(error).split()))
+                    return
                 failures += 1
                 self._tally.errors += 1
-                running.stopping.wait(self._pause_after(error, failures))
+                stopping.wait(self._pause_after(error, failures))
             if running.report_due():
                 running.hand_in(self._tally.numbers())
                 self._tally = Tally()
-        return self._leave(running, reason or EndReason(running.stopping.reason))
+
+    def _goes_on(self, stopping: Stop) -> bool:
+        return self._reason is None and not stopping.is_set()
+
+    def _reconnect(self, stopping: Stop) -> None:
+        connection = unless_stopped(stopping, lambda: open_connection(self._settings))
+        if connection is None:
+            raise SketchyError("not connected any more, because of the stop")
+        self._connection = connection
 
     def _pause_after(self, error: Exception, failures: int) -> float:
         """Seconds to wait after so many failures in a row; not in step with other shifts."""
@@ -155,7 +176,7 @@ class TimerShift:
             log.warning("sweep failed", error=said, retry_in=pause)
         return pause
 
-    def _sweep_or_single_out(self) -> float:
+    def _sweep_or_single_out(self, stopping: Stop) -> float:
         """Sweep; when that was cut off by its time-out, game by game; seconds to sleep."""
         began = time.monotonic()
         try:
@@ -166,12 +187,19 @@ class TimerShift:
                     self._tally.add(again, time.monotonic() - began)
                     sleep = 0.0
         except psycopg.errors.QueryCanceled as error:
+            if stopping.is_set():
+                raise
             self._tally.errors += 1
             self._tally.cut_off(time.monotonic() - began)
             log.warning("sweep cut off, goes on game by game", error=error.diag.message_primary)
             again_at = time.monotonic()
+
+            def next_one() -> bool:
+                self._beat()
+                return self._goes_on(stopping)
+
             swept = sweep_after_time_out(
-                self._connection, lag=decide.lag(self._rank), candidates=self._candidates
+                self._connection, lag=decide.lag(self._rank), candidates=self._candidates, next_one=next_one
             )
             self._tally.add(swept, time.monotonic() - again_at)
             if swept.moved + swept.extended + swept.set_aside == 0:
@@ -218,27 +246,29 @@ class TimerShift:
             if notification.channel == "orchestration_all_submitted":
                 self._candidates[UUID(notification.payload)] = time.monotonic() + REMEMBERED
 
-    def _beat(self) -> EndReason | None:
+    def _beat(self) -> None:
+        """Once a second: say that we are there, hear whether we are to leave."""
         now = time.monotonic()
         if self._leave_at is not None and now >= self._leave_at:
-            return EndReason.relieved
-        if now < self._next_beat:
-            return None
+            self._reason = EndReason.relieved
+        if self._reason is not None or now < self._next_beat:
+            return
         self._next_beat = now + HEARTBEAT
         beat = shifts.beat(self._connection, self._identity.shift_id, self._tally.numbers())
         if beat is None:
-            return EndReason.ended_by_supervisor
+            self._reason = EndReason.ended_by_supervisor
+            return
         if beat.relieved and self._leave_at is None:
             self._leave_at = now + LINGER
         if beat.too_long:
-            return EndReason.hard_bound
+            self._reason = EndReason.hard_bound
+            return
         self._rank = beat.rank
         if now >= self._next_relief:
             self._next_relief = now + RELIEVE_EVERY
             relieved = shifts.relieve(self._connection, self._identity.shift_id, self._identity.kind)
             if relieved is not None:
                 log.info("relieves an older shift", relieved=str(relieved))
-        return None
 
     def _leave(self, running: RunningShift, reason: EndReason) -> EndReason:
         numbers = self._tally.numbers()
@@ -259,7 +289,7 @@ def open_connection(settings: Settings) -> Connection[Row]:
         Role.timer,
         application_name="sketchy timer shift",
         statement_timeout=SWEEP_TIMEOUT,
-        lock_timeout=0.2,
+        lock_timeout=LOCK_TIMEOUT,
     )
     try:
         timer.listen(connection)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
 import psycopg
 import pytest
+import structlog
 
 from sketchy_orchestration.local.pubnub import LocalPubNub
 from sketchy_orchestration.pubnub.keyset import KeysetError
+from sketchy_orchestration.realtime import relay
 from sketchy_orchestration.realtime.passes import fanout_pass
 from sketchy_orchestration.realtime.shift import EndReason, ShiftKind, new_identity, start_shift
 from sketchy_orchestration.settings import Settings
@@ -51,6 +55,31 @@ async def test_a_shift_publishes_reports_and_leaves_at_once(
         "select end_reason, dagster_run_id, report ->> 'delivered' from orchestration.shifts"
     ).fetchone()
     assert row == ("stopped", "run-1", "10")
+
+
+async def test_a_stopped_shift_waits_for_no_answer(
+    settings: Settings, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease's server is frozen: it leaves neither in good order nor after the time for an answer."""
+    monkeypatch.setattr(relay, "LEAVE_WITHIN", 60.0)
+    shift = start_shift(new_identity(ShiftKind.fanout), settings)
+    lanes = "select count(*) from orchestration.lanes where holder is not null"
+    await until(lambda: connection.execute(lanes).fetchone() == (32,))
+    (server,) = connection.execute(
+        "select pid from pg_stat_activity where application_name = 'sketchy relay lease'"
+        " and datname = current_database()"
+    ).fetchone() or (0,)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        with structlog.testing.capture_logs() as logged:
+            shift.stop()
+            assert shift.join(4)
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert (shift.end_reason, shift.error) == (EndReason.stopped, None)
+    assert "lanes not given up within 0.6 s" in str(logged)
+    row = connection.execute("select end_reason from orchestration.shifts").fetchone()
+    assert row == ("stopped",)
 
 
 async def test_a_shift_that_is_declared_ended_leaves(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import psycopg
 import pytest
 
 from sketchy_orchestration.local.processes import wait_until
+from sketchy_orchestration.realtime import timer_shift
 from sketchy_orchestration.realtime.one_by_one import sweep_after_time_out, try_hanging_again
-from sketchy_orchestration.realtime.shift import ShiftKind, new_identity
+from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftKind, new_identity
 from sketchy_orchestration.realtime.timer_shift import start_timer_shift
 from sketchy_orchestration.settings import Settings
 from tests.integration.sweep.scene import Scene
@@ -72,11 +76,15 @@ def test_it_is_set_aside_and_takes_nobody_along(scene: Scene) -> None:
     assert scene.transitions(bad.id)[-1][:3] == ("briefing", "drawing", "timer")
 
 
+def start(scene: Scene) -> RunningShift:
+    settings = Settings(_env_file=None, database_url=scene.url)  # type: ignore[call-arg,arg-type]
+    return start_timer_shift(new_identity(ShiftKind.timer), settings)
+
+
 def test_a_shift_finds_it_and_goes_on(scene: Scene) -> None:
     bad, *good = [scene.game("briefing") for _ in range(4)]
     hang(scene, bad.id)
-    settings = Settings(_env_file=None, database_url=scene.url)  # type: ignore[call-arg,arg-type]
-    shift = start_timer_shift(new_identity(ShiftKind.timer), settings)
+    shift = start(scene)
     try:
         assert wait_until(lambda: {scene.phase(game.id) for game in good} == {"drawing"}, seconds=20)
         assert scene.set_aside(bad.id) is not None
@@ -90,3 +98,52 @@ def test_a_shift_finds_it_and_goes_on(scene: Scene) -> None:
     (numbers,) = [report.numbers for report in shift.reports()]
     assert numbers["slow_sweeps"] == 1
     assert numbers["set_aside"] >= 1
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["it can be cancelled", "its server is frozen"])
+def test_a_stop_breaks_off_what_hangs(scene: Scene, monkeypatch: pytest.MonkeyPatch, frozen: bool) -> None:
+    """Not by its time-out, which here would come after a minute."""
+    monkeypatch.setattr(timer_shift, "SWEEP_TIMEOUT", 60.0)
+    bad = scene.game("briefing")
+    hang(scene, bad.id)
+    hangs = """select pid from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()
+               and application_name = 'sketchy timer shift'"""
+    shift = start(scene)
+    try:
+        assert wait_until(lambda: scene.one(hangs) is not None, seconds=20)
+        server = scene.one(hangs)
+        if frozen:
+            os.kill(server, signal.SIGSTOP)
+    finally:
+        shift.stop()
+        left = shift.join(20)
+        if frozen:
+            os.kill(server, signal.SIGCONT)
+    assert left
+    assert (shift.end_reason, shift.error) == (EndReason.stopped, None)
+    # Nobody hears of the end over a session that had to be cut off.
+    assert scene.one("select end_reason from orchestration.shifts") == (None if frozen else "stopped")
+    assert scene.set_aside(bad.id) is None
+    assert wait_until(lambda: scene.one(hangs) is None, seconds=20)
+
+
+def test_a_stop_is_heard_between_games_that_hang(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them would take longer than anybody waits; meanwhile the heart beats."""
+    monkeypatch.setattr(timer_shift, "SWEEP_TIMEOUT", 0.5)
+    games = [scene.game("briefing", players=0) for _ in range(40)]
+    scene.do(
+        "create function public.hang() returns trigger language plpgsql as"
+        " $$ begin perform pg_sleep(60); return new; end $$"
+    )
+    scene.do("create trigger hang before update on public.games for each row execute function public.hang()")
+    aside = "select count(*) from orchestration.set_aside"
+    shift = start(scene)
+    try:
+        beat = "select heartbeat_at > started_at + interval '1.5 s' from orchestration.shifts"
+        assert wait_until(lambda: scene.one(beat), seconds=20)
+    finally:
+        shift.stop()
+        assert shift.join(20)
+    assert shift.end_reason is EndReason.stopped
+    assert 0 < scene.one(aside) < len(games)
+    assert scene.one("select end_reason from orchestration.shifts") == "stopped"
