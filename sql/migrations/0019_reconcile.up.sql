@@ -79,8 +79,8 @@ as $$
                     and l.deadline is distinct from orchestration.deadline_of(to_jsonb(g), null) end
 $$;
 
--- What players of these games did within the last hour and no event tells, as far as their rows still show it: who is in
--- the game, who is ready, drawings, votes. One statement, so that rows and events are seen at the same moment.
+-- What players of these games did within the last two hours and no event tells, as far as their rows still show it: who is
+-- in the game, who is ready, drawings, votes. One statement, so that rows and events are seen at the same moment.
 create function orchestration.missed_events(p_game_ids uuid[])
     returns table (game_id uuid, type text, user_id text, data jsonb, moment timestamptz)
     language sql stable security definer set search_path = ''
@@ -107,7 +107,7 @@ as $$
         where p.game_id = any (p_game_ids)
     )
     select p.game_id, 'player_joined', p.user_id, orchestration.player_joined_data(p.row), p.joined_at
-    from players p where p.left_at is null and not p.told_joined and p.joined_at > now() - interval '1 hour'
+    from players p where p.left_at is null and not p.told_joined and p.joined_at > now() - interval '2 hours'
     union all
     select p.game_id, 'player_ready', p.user_id, orchestration.player_ready_data(p.row), p.joined_at
     from players p where p.left_at is null and p.told_joined and p.is_ready <> p.told_ready
@@ -123,20 +123,21 @@ as $$
     union all
     select s.game_id, 'drawing_submitted', s.user_id::text, orchestration.drawing_submitted_data(to_jsonb(s)), s.submitted_at
     from public.submissions s
-    where s.game_id = any (p_game_ids) and s.submitted_at > now() - interval '1 hour'
+    where s.game_id = any (p_game_ids) and s.submitted_at > now() - interval '2 hours'
       and not exists (select from told t where t.game_id = s.game_id and t.type = 'drawing_submitted'
                       and t.data ->> 'submissionId' = s.id::text)
     union all
     select v.game_id, 'vote_cast', v.voter_id::text, orchestration.vote_cast_data(to_jsonb(v)), v.voted_at
     from public.votes v
-    where v.game_id = any (p_game_ids) and v.voted_at > now() - interval '1 hour'
+    where v.game_id = any (p_game_ids) and v.voted_at > now() - interval '2 hours'
       and not exists (select from told t where t.game_id = v.game_id and t.type = 'vote_cast'
                       and t.user_id = v.voter_id::text)
 $$;
 
 -- Repairs what triggers could not do, and says what: live_games against games, and the news that clients missed. Looks
 -- at the games of recorded failures, at games in play that live_games lacks, and at live games from a place of its own in
--- each call, at most p_limit of each: all of them in time, none of it twice at once.
+-- each call, at most p_limit of each: all of them in time, none of it twice at once. And at games that ended within the last
+-- two hours, twenty times as many: with a full disk not even a failure is recorded, and nothing else leads to them again.
 create function orchestration.reconcile(p_dry_run boolean default false, p_limit integer default 500)
     returns table (game_id uuid, repair text)
     language plpgsql volatile security definer set search_path = ''
@@ -175,19 +176,31 @@ begin
         return next;
     end loop;
 
-    for game_id, repair in
-        with missed as materialized (
-            select m.* from orchestration.missed_events(v_ids) m where orchestration.is_enrolled(m.game_id)
-        ), told as (
-            insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
-            select m.game_id, orchestration.lane_of(m.game_id), m.type, m.user_id, jsonb_strip_nulls(m.data),
-                   orchestration.channels_of(m.type, m.game_id::text, m.user_id), orchestration.request_id()
-            from missed m where not p_dry_run
-            order by m.moment
-        )
-        select m.game_id, m.type || ' of ' || m.user_id from missed m order by m.moment
-    loop
-        return next;
+    v_ids := array(
+        select unnest(v_ids)
+        union
+        (select e.game_id
+         from (select distinct t.game_id from orchestration.transitions t
+               where t.at > now() - interval '2 hours' and t.handler = 'orchestration'
+                 and t.to_phase in ('completed', 'cancelled')) e
+         order by e.game_id < v_start, e.game_id limit 20 * p_limit));
+    -- A few at a time: for many the joins would be planned badly.
+    for v_batch in 0 .. cardinality(v_ids) / p_limit loop
+        for game_id, repair in
+            with missed as materialized (
+                select m.* from orchestration.missed_events(v_ids[v_batch * p_limit + 1 : (v_batch + 1) * p_limit]) m
+                where orchestration.is_enrolled(m.game_id)
+            ), told as (
+                insert into orchestration.outbox (game_id, lane, type, user_id, data, channels, request_id)
+                select m.game_id, orchestration.lane_of(m.game_id), m.type, m.user_id, jsonb_strip_nulls(m.data),
+                       orchestration.channels_of(m.type, m.game_id::text, m.user_id), orchestration.request_id()
+                from missed m where not p_dry_run
+                order by m.moment
+            )
+            select m.game_id, m.type || ' of ' || m.user_id from missed m order by m.moment
+        loop
+            return next;
+        end loop;
     end loop;
 
     if not p_dry_run then

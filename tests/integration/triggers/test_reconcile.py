@@ -118,9 +118,16 @@ def missed_by_players(scene: Scene, *, silently: bool) -> tuple[Played, dict[str
     }
 
 
-@pytest.mark.parametrize("silently", [False, True], ids=["recorded", "in silence"])
-def test_what_players_did_unseen_is_told_once(scene: Scene, silently: bool) -> None:
+@pytest.mark.parametrize(
+    ("silently", "over"),
+    [(False, False), (True, False), (True, True)],
+    ids=["recorded", "in silence", "in silence, and the game is over"],
+)
+def test_what_players_did_unseen_is_told_once(scene: Scene, silently: bool, over: bool) -> None:
     game, wanted = missed_by_players(scene, silently=silently)
+    if over:
+        scene.do("update public.games set status = 'cancelled' where id = %s", game.id)
+        assert scene.live(game.id) is None
     before = scene.one("select max(id) from orchestration.outbox")
     reconcile(scene)
     reconcile(scene)
@@ -207,6 +214,18 @@ def test_each_call_is_bounded_and_all_are_found_in_time(scene: Scene) -> None:
         if len(repaired) == len(games):
             break
     assert repaired == {game.id for game in games}
+
+
+def test_many_games_that_are_over_are_looked_at_in_one_call(scene: Scene) -> None:
+    games = [scene.game("voting", due_in=60, players=1, drawings=1) for _ in range(12)]
+    with broken(scene, silently=True):
+        for game in games:
+            (voter,) = scene.users(1)
+            scene.vote(game.id, voter, next(iter(game.drawings.values())))
+    scene.do("update public.games set status = 'completed'")
+    # A batch of five at a time, and twenty times as many in all.
+    assert {game for game, _ in reconcile(scene, limit=5)} == {game.id for game in games}
+    assert reconcile(scene) == []
 
 
 def test_a_locked_game_waits_for_the_next_time(scene: Scene) -> None:
