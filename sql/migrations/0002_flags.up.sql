@@ -67,12 +67,15 @@ end
 $$;
 
 -- Whoever acts under a switch holds the shared lock until it commits, so nothing commits after a switch-off has. Deferred:
--- taken at the commit itself, so that a transaction left open after its change holds up nobody.
+-- taken at the commit itself, so that a transaction left open after its change holds up nobody. Only for a switch-off:
+-- were it taken for every change, all sweeps would wait behind it until one that hangs has ended.
 create function orchestration.flag_guard() returns trigger
     language plpgsql security definer set search_path = ''
 as $$
 begin
-    perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
+    if tg_op = 'DELETE' or (tg_op = 'UPDATE' and old.enabled and not new.enabled) then
+        perform pg_advisory_xact_lock(orchestration.lock_class(), 1);
+    end if;
     return null;
 end
 $$;

@@ -24,6 +24,9 @@ comment on column orchestration.emergency_stops.steps is 'What was done, in orde
 create unique index emergency_stops_standing_idx on orchestration.emergency_stops ((true)) where lifted_at is null;
 
 -- Stops everything, at once and together, and ends a rollout under way; a second call answers the stop that stands.
+-- Sweeps that come meanwhile wait for its lock and find the switch off, which is what it is for; behind a transaction left
+-- open they give up after their lock time-out, blame no game, and come again. No statement of the application waits: none
+-- takes that lock or one on a row written here, and no sweep asks for it once it has locked a game.
 create function orchestration.emergency_stop(p_by text, p_reason text, p_triggers_off boolean default false)
     returns orchestration.emergency_stops
     language plpgsql volatile security definer set search_path = ''
@@ -197,7 +200,8 @@ begin
 end
 $$;
 
--- Lets the system work again: the flags as they were before the stop. Released games stay released.
+-- Lets the system work again: the flags as they were before the stop. Released games stay released. Nobody waits for it:
+-- sweeps are off until it has committed, and read the flags without a lock.
 create function orchestration.lift_stop(p_by text, p_reason text) returns orchestration.emergency_stops
     language plpgsql volatile security definer set search_path = ''
 as $$

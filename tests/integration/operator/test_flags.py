@@ -47,9 +47,10 @@ def test_an_unknown_flag_lists_the_known_ones(connection: psycopg.Connection) ->
 
 
 def test_the_environment_is_the_default_until_somebody_decides(connection: psycopg.Connection) -> None:
-    settings = Settings(enable_grace_period=False, max_games_per_execution=50)
+    settings = Settings(enable_grace_period=False, enable_timer_monitoring=False, max_games_per_execution=50)
     flags.apply_environment(connection, settings, enrolment=100)
     assert not flags.flag(connection, "grace_period").enabled
+    assert not flags.flag(connection, "timer_monitoring").enabled
     assert flags.flag(connection, "max_games_per_sweep").shown == "50"
     assert flags.flag(connection, "enrolment").shown == "100 %"
     flags.set_flag(connection, "grace_period", by="ann", reason="wanted", enabled=True)

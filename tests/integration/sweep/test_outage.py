@@ -73,6 +73,18 @@ def test_a_switch_off_waits_for_sweeps_at_work_and_nothing_commits_after_it(scen
     assert scene.sweep().moved == 1
 
 
+def test_no_other_change_waits_for_a_sweep_that_hangs_nor_holds_up_others(scene: Scene) -> None:
+    for _ in range(2):
+        scene.game("briefing")
+    with scene.another("sketchy_timer") as hanging:
+        assert scene.sweep(hanging, limit=1).moved == 1
+        scene.do("set lock_timeout = '5s'")
+        scene.flag("enrolment", value=50)
+        scene.flag("grace_seconds", value=5)
+        scene.flag("timer_sync_seconds", enabled=True)
+        assert scene.sweep(limit=1).moved == 1
+
+
 def test_a_switch_off_taken_back_changes_nothing(scene: Scene) -> None:
     scene.game("briefing")
     with psycopg.connect(scene.url) as operator:
