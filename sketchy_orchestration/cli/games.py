@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from uuid import UUID
 
 import typer
 from psycopg import Connection
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sketchy_orchestration.cli.joining import joined_settings
@@ -28,6 +30,13 @@ _YES = typer.Option(
 
 def _connection() -> Connection[Row]:
     return connect(joined_settings(), Role.operator, application_name="sketchy games")
+
+
+def utc(moment: object, shape: str = "%H:%M:%S.%f") -> str:
+    """A moment of the database in UTC, to the millisecond where `shape` says no other."""
+    assert isinstance(moment, datetime), "only moments are asked for"  # noqa: S101
+    told = moment.astimezone(UTC).strftime(shape)
+    return told[:-3] if shape.endswith("%f") else told
 
 
 def _ids(words: list[str] | None) -> list[UUID]:
@@ -99,23 +108,25 @@ def show(
         return
     console = Console()
     if who is not None:
+        since = utc(who["decided_at"], "%Y-%m-%d %H:%M:%S")
+        until = f" until {utc(who['deadline'])}" if who["deadline"] and not who["paused"] else ""
         console.print(
-            f"game {game_id}: handled by {who['handler']} since {who['decided_at']:%Y-%m-%d %H:%M:%S}, "
-            f"now {who['phase'] or 'over'}{', paused' if who['paused'] else ''}",
+            f"game {game_id}: handled by {who['handler']} since {since}, "
+            f"now {who['phase'] or 'over'}{until}{', paused' if who['paused'] else ''} (UTC)",
             highlight=False,
+            soft_wrap=True,
         )
         if who["set_aside_error"]:
-            console.print(
-                f"[red]set aside[/] until {who['retry_at']}: {who['set_aside_error']}", highlight=False
-            )
+            told = escape(f"until {utc(who['retry_at'])}: {who['set_aside_error']}")
+            console.print(f"[red]set aside[/] {told}", highlight=False, soft_wrap=True)
     table = Table("at (UTC)", "kind", "seq", "what", "detail")
     for one in moments:
         table.add_row(
-            f"{one.at:%H:%M:%S.%f}"[:-3],
+            utc(one.at),
             one.kind,
             "" if one.seq is None else str(one.seq),
-            one.what,
-            one.detail,
+            escape(one.what),
+            escape(one.detail),
         )
     console.print(table)
 

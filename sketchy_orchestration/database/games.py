@@ -16,6 +16,12 @@ from sketchy_orchestration.database.connect import Row
 from sketchy_orchestration.database.queries import query
 from sketchy_orchestration.errors import SketchyError
 
+BATCH = 100
+"""Most games acted on in one transaction: it holds their rows until all of them are done."""
+
+LIVE = timedelta(seconds=10)
+"""What counts as now, where lateness is looked at."""
+
 
 class GameActError(SketchyError):
     """An act that may not be done: no reason, a wrong number, an unknown game."""
@@ -76,24 +82,30 @@ def act(
     seconds: int | None = None,
     dry_run: bool = False,
 ) -> list[Acted]:
-    """Do `action` to the games, or to every live game when `game_ids` is None, in one transaction.
+    """Do `action` to the games, or to every live game when `game_ids` is None.
+
+    At most BATCH in one transaction: the application waits for nobody's act on all games.
 
     Raises:
         GameActError: the database refused, and says why.
     """
-    values = {
-        "action": action,
-        "ids": None if game_ids is None else list(game_ids),
-        "by": by,
-        "reason": reason,
-        "seconds": seconds,
-        "dry_run": dry_run,
-    }
+    values = {"action": action, "by": by, "reason": reason, "seconds": seconds, "dry_run": dry_run}
+    ids = list(live(connection) if game_ids is None else game_ids)
+    done: list[Acted] = []
     try:
         with connection.cursor(row_factory=class_row(Acted)) as cursor:
-            return cursor.execute(query("games.act"), values).fetchall()
+            # Without a game there is still something to be refused.
+            for first in range(0, max(1, len(ids)), BATCH):
+                some = ids[first : first + BATCH]
+                done += cursor.execute(query("games.act"), {**values, "ids": some}).fetchall()
     except psycopg.errors.InvalidParameterValue as error:
         raise GameActError(f"{error.diag.message_primary}", hint=error.diag.message_hint) from None
+    return done
+
+
+def live(connection: Connection[Row]) -> list[UUID]:
+    """Every live game that this system handles."""
+    return [row[0] for row in connection.execute(query("games.live"))]
 
 
 def retry(connection: Connection[Row], game_ids: Sequence[UUID] | None, *, by: str, reason: str) -> int:

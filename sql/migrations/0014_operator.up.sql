@@ -27,13 +27,18 @@ begin
             using errcode = 'invalid_parameter_value';
     end if;
     perform set_config('orchestration.cause', 'operator', true);
-    -- The application's order of locks: the game first, then what is ours.
+    if not p_dry_run then
+        -- The application's order of locks: the game first, then what is ours. Who only asks keeps nobody waiting.
+        perform from public.games g join orchestration.live_games l on l.game_id = g.id
+        where p_game_ids is null or g.id = any (p_game_ids)
+        order by g.id
+        for no key update of g;
+    end if;
     for v_row in
         select g.id, to_jsonb(g) as game, l.phase, l.deadline, l.paused, l.paused_at
         from public.games g join orchestration.live_games l on l.game_id = g.id
         where p_game_ids is null or g.id = any (p_game_ids)
         order by g.id
-        for no key update of g
     loop
         v_outcome := case
             when p_action = 'pause' and v_row.paused then 'is paused already'

@@ -1,3 +1,6 @@
+-- name: live
+select game_id from orchestration.live_games order by game_id
+
 -- name: act
 select game_id, phase, outcome
 from orchestration.act_on_games(%(action)s, %(ids)s::uuid[], %(by)s, %(reason)s, %(seconds)s::integer, %(dry_run)s)
@@ -65,6 +68,7 @@ where at > clock_timestamp() - %(window)s::interval and cause = 'timer' and hand
 select l.game_id, l.phase, l.deadline, extract(epoch from l.deadline - clock_timestamp())::float8 as next_in
 from orchestration.live_games l
 where not l.paused and l.deadline is not null
+  and not exists (select from orchestration.set_aside a where a.game_id = l.game_id)
 order by l.deadline limit %(limit)s
 
 -- name: set_aside
