@@ -123,7 +123,13 @@ class Replaying:
         except LeaseLostError:
             return False
         self._tally.replayed += refused is None
-        log.info("replayed a dead letter", event_id=str(replay.event_id), refused=refused)
+        log.info(
+            "replayed a dead letter",
+            event_id=str(replay.event_id),
+            game_id=replay.game_id and str(replay.game_id),
+            request_id=replay.request_id,
+            refused=refused,
+        )
         return True
 
 

@@ -243,6 +243,8 @@ class Sending:
             log.warning(
                 "dead letter",
                 event_id=str(event.event_id),
+                game_id=event.game_id and str(event.game_id),
+                request_id=event.request_id,
                 type=event.type,
                 reason=verdict and verdict.reason,
             )
@@ -278,7 +280,7 @@ class Sending:
             self._release(game)
         elif error := task.exception():
             self._tally.errors += 1
-            log.error("sending failed unexpectedly", error=repr(error), game=game.name)
+            log.error("sending failed unexpectedly", error=repr(error), game_id=game.name)
             if game.flying:
                 self._rest(game, self._backoff.cap)
         elif game.flying:

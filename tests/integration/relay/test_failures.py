@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import structlog
 
 from sketchy_orchestration.pubnub.memory import MemoryPublisher
 from sketchy_orchestration.pubnub.publisher import MomentFailedError
@@ -40,9 +41,18 @@ async def test_a_refused_event_is_dead_at_once_and_the_next_says_so(
     for _ in range(3):
         write_event(connection, game)
     write_event(connection, other)
-    async with running(settings, publisher):
-        await until(lambda: outcomes(connection) == {"delivered": 3, "dead": 1})
+    with structlog.testing.capture_logs() as logged:
+        async with running(settings, publisher):
+            await until(lambda: outcomes(connection) == {"delivered": 3, "dead": 1})
     assert dead(connection) == [(game, 1, "invalid", "400 Invalid JSON", 1)]
+    names = ("event_id", "game_id", "request_id", "reason")
+    (told,) = [tuple(line[name] for name in names) for line in logged if line["event"] == "dead letter"]
+    assert (
+        told
+        == connection.execute(
+            "select event_id::text, game_id::text, request_id, reason from orchestration.dead_letters"
+        ).fetchone()
+    )
     ours = [each.message for each in sent(publisher) if each.message["gameId"] == str(game)]
     assert [(message["seq"], message["after"]) for message in ours] == [(2, 0), (3, 2)]
     assert circuit(connection) == ("closed", None)
