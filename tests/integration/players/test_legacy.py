@@ -6,10 +6,11 @@ import psycopg
 import pytest
 
 from sketchy_orchestration.local.application import Shape, install
-from sketchy_orchestration.local.legacy import LegacyHandler, LegacySettings
+from sketchy_orchestration.local.legacy import LegacyHandler, LegacySettings, _client
 from sketchy_orchestration.local.players.crowd import Crowd, Play, Progress, WrongPlayError
 from sketchy_orchestration.local.players.game import Pace
 from sketchy_orchestration.local.players.plan import Habits
+from sketchy_orchestration.local.pubnub import LocalPubNub
 from sketchy_orchestration.pubnub.keyset import Keyset
 
 
@@ -25,6 +26,30 @@ async def test_games_are_played_to_their_end(empty_database: str, keyset: Keyset
     assert report.events_heard == report.events_expected
     assert report.lateness is not None
     assert report.lateness.p50 > 0
+
+
+def test_a_sweep_takes_fifty_games_one_call_and_one_publish_each(
+    application_url: str, keyset: Keyset, local_pubnub: LocalPubNub
+) -> None:
+    """As the seeds have it, every ten seconds: what everything else is compared with."""
+    assert LegacySettings() == LegacySettings(every_s=10.0, limit=50, grace_s=10.0, in_database=False)
+    with psycopg.connect(application_url, autocommit=True) as conn:
+        conn.execute(
+            """insert into public.games (prompt, status, created_at, started_at, phase_expires_at)
+               select 'a cat', 'briefing', now() - interval '1 h', now() - interval '1 min', now()
+               from generate_series(1, 60)"""
+        )
+        conn.execute("delete from public.legacy_broadcasts")
+        handler, pubnub = LegacyHandler(application_url, keyset), _client(keyset)
+        try:
+            assert [handler.sweep(conn, pubnub) for _ in range(3)] == [50, 10, 0]
+        finally:
+            pubnub._request_handler.close()
+        # Each game in a transaction, so with a moment, of its own.
+        moments = conn.execute("select count(distinct drawing_started_at) from public.games").fetchone()
+    assert moments == (60,)
+    assert (handler.moved, handler.published, handler.errors) == (60, 60, 0)
+    assert len(local_pubnub.record()) == 60
 
 
 async def test_a_handler_that_does_nothing_leaves_games_unfinished(

@@ -8,12 +8,21 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from sketchy_orchestration.defs import load
+from sketchy_orchestration.defs.realtime.jobs import ROLE_TAG
 from sketchy_orchestration.defs.resources import PostgresResource, PubNubResource
+from sketchy_orchestration.local import stack_dagster
 from sketchy_orchestration.settings import SettingsError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameter `owners` of initializer")
+
+PRODUCTION = Path(__file__).parents[3] / "deploy" / "dagster.yaml"
+QUEUES = [
+    pytest.param(PRODUCTION.read_text(encoding="utf-8"), id="production"),
+    pytest.param(stack_dagster._INSTANCE, id="local"),
+]
 
 
 @pytest.fixture
@@ -32,6 +41,18 @@ def test_what_is_there(repository: dg.RepositoryDefinition) -> None:
     assets = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
     assert {"timer_lateness", "event_delivery"} <= assets
     assert {"postgres", "pubnub"} <= set(repository.get_top_level_resources())
+
+
+@pytest.mark.parametrize("text", QUEUES)
+def test_operator_jobs_never_queue_behind_shifts(repository: dg.RepositoryDefinition, text: str) -> None:
+    """However many shifts and passes are asked for, there is room beside them."""
+    queue = yaml.safe_load(text)["run_coordinator"]["config"]
+    limits = {limit["value"]: limit["limit"] for limit in queue["tag_concurrency_limits"]}
+    assert sum(limits.values()) + 5 <= queue["max_concurrent_runs"]
+    roles = {job.name: job.tags.get(ROLE_TAG) for job in repository.get_all_jobs() if "owner" in job.tags}
+    ours = {"timer_shift", "fanout_shift", "timer_sweep", "event_fanout"}
+    assert {name for name, role in roles.items() if role in limits} == ours
+    assert {role for name, role in roles.items() if name not in ours} == {"operator"}
 
 
 def test_everything_says_what_it_does(repository: dg.RepositoryDefinition) -> None:
