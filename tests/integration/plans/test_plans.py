@@ -123,8 +123,8 @@ def make_due(url: str, count: int) -> None:
         connection.execute("select orchestration.set_flag('triggers', 'test', 'a test', true)")
 
 
-# What the planner believes, as autovacuum has looked at the tables, not yet, or when they were empty, as those of
-# a day are when their plan is made and kept. No belief may make it read all of a table.
+# What the planner believes: autovacuum has looked at the tables, or not yet, or when they were empty, which a
+# plan may have been made for and kept. No belief may make it read all of a table.
 _FORGET = """
     delete from pg_statistic;
     update pg_class set reltuples = {tuples}, relpages = {pages}, relallvisible = 0
