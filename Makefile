@@ -4,15 +4,20 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
-TESTS  ?= tests
+TESTS  ?=
 
 # Checking definitions must neither find an instance nor report home.
 CHECK_DAGSTER := env -u DAGSTER_HOME DAGSTER_DISABLE_TELEMETRY=1 PYTHONWARNINGS=ignore
 
-.PHONY: help up down test lint faults simulate soak docs bench clean
+# Tests start Python hundreds of times: compiling the package anew each time would take longer than most of them.
+unexport PYTHONDONTWRITEBYTECODE
+# What the tests of one file share is started once; tests/conftest.py lets the longest files begin first.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: help up down test test-long test-all coverage lint faults simulate soak docs bench clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
@@ -28,8 +33,21 @@ up: $(STAMP) ## start the whole system and play 50 games through it
 down: $(STAMP) ## stop it from another terminal
 	@$(BIN)/sketchy down
 
-test: $(STAMP) ## run every test
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+test: $(STAMP) ## run the tests, with reports and coverage in reports/ (TESTS=...: a part, without)
+ifeq ($(TESTS),)
+	@$(PYTEST) -m "not long" --junit-xml=reports/junit.xml --cov --cov-report=
+	@$(BIN)/python -m tests.check_coverage
+else
+	@$(PYTEST) $(TESTS)
+endif
+
+test-long: $(STAMP) ## run the tests that take minutes each
+	@$(PYTEST) -m long --junit-xml=reports/junit-long.xml
+
+test-all: test test-long ## run every test
+
+coverage: $(STAMP) ## judge what the last whole run of the tests covered
+	@$(BIN)/python -m tests.check_coverage
 
 lint: $(STAMP) ## form, types, layers, Dagster definitions
 	@$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -23,6 +24,43 @@ hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
 __all__ = ["connection", "database_url", "empty_database", "postgres"]
+
+
+# Files run as wholes, these first, so that all workers end at about the same time.
+LONGEST = (
+    "e2e/test_stack.py",
+    "e2e/test_dagster.py",
+    "e2e/test_play.py",
+    "faults",
+    "simulation",
+)
+# Each needs minutes, or a whole system, for what smaller tests show nearly as well: `make test-long`.
+LONG = (
+    "e2e/test_alerts.py",
+    "e2e/test_browser.py",
+    "e2e/test_dagster_dev.py",
+    "e2e/test_delivery_in_dagster.py",
+    "e2e/test_deployment.py",
+    "e2e/test_documents.py",
+    "e2e/test_production.py",
+    "e2e/test_rollout_in_dagster.py",
+    "e2e/test_stack_gateway.py",
+    "e2e/test_watch_in_dagster.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+
+    def place(item: pytest.Item, names: tuple[str, ...]) -> int:
+        here = (number for number, name in enumerate(names) if item.path.is_relative_to(tests / name))
+        return next(here, len(names))
+
+    for item in items:
+        if place(item, LONG) < len(LONG):
+            item.add_marker("long")
+    items.sort(key=lambda item: place(item, LONGEST))
 
 
 def pytest_configure(config: pytest.Config) -> None:

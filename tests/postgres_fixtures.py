@@ -10,6 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -117,17 +118,38 @@ def postgres() -> RunningPostgres:
 @pytest.fixture
 def empty_database(postgres: RunningPostgres) -> Iterator[str]:
     """URL of a fresh, empty database as its owner, who is no superuser; dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    yield postgres.create_database(name)
-    postgres.drop_database(name)
+    with copy_of(postgres, "template1") as url:
+        yield url
+
+
+# Made while the test before is at work, dropped while the next one is: to wait for it would take longer than
+# most tests.
+_makers, _droppers = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+_ahead: dict[str, Future[str]] = {}
+_dropped: list[Future[None]] = []
+
+
+def _make(postgres: RunningPostgres, template: str) -> str:
+    return postgres.create_database(f"test_{uuid.uuid4().hex[:16]}", template=template)
+
+
+@contextmanager
+def copy_of(postgres: RunningPostgres, template: str) -> Iterator[str]:
+    """URL of a fresh copy of this database; dropped afterwards."""
+    ahead = _ahead.pop(template, None) or _makers.submit(_make, postgres, template)
+    url = ahead.result()
+    _ahead[template] = _makers.submit(_make, postgres, template)
+    yield url
+    while _dropped and _dropped[0].done():
+        _dropped.pop(0).result()
+    _dropped.append(_droppers.submit(postgres.drop_database, url.rpartition("/")[2]))
 
 
 @contextmanager
 def fresh_database(postgres: RunningPostgres) -> Iterator[str]:
     """URL of a fresh database with the application's tables and our migrations; dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    yield postgres.create_database(name, template=_template(postgres))
-    postgres.drop_database(name)
+    with copy_of(postgres, _template(postgres)) as url:
+        yield url
 
 
 @pytest.fixture

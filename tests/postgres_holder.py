@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import psutil
+import psycopg
 
 from sketchy_orchestration.local.postgres import EmbeddedPostgres, folders
 from tests.postgres_fixtures import write_cluster
@@ -25,7 +26,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: done.set())
     server = EmbeddedPostgres(folder / "home", _version())
     try:
-        write_cluster(folder, server.start())
+        running = server.start()
+        with psycopg.connect(running.superuser_url, autocommit=True) as connection:
+            # Nothing here outlives its session; crashes are tried on servers that do wait for the disk.
+            connection.execute("alter system set fsync = off")
+            connection.execute("select pg_reload_conf()")
+        write_cluster(folder, running)
         while psutil.pid_exists(session) and not done.wait(0.5):
             pass
     finally:

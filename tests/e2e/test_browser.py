@@ -14,7 +14,7 @@ from tests.integration.standin import javascript
 PLAYWRIGHT = "playwright-core@1.64"
 SCRIPT = Path(__file__).parent / "js" / "operator.mjs"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(700)]
 
 
 def test_staging_validation_is_launched_from_the_launchpad(tmp_path: Path) -> None:

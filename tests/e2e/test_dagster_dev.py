@@ -18,7 +18,7 @@ from sketchy_orchestration.local import processes, stack_state
 from sketchy_orchestration.local.postgres.folders import delete
 from tests.e2e.stack_runner import ROOT, clean_environment
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("dagster"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

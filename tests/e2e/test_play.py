@@ -13,7 +13,7 @@ from sketchy_orchestration.local import processes
 from sketchy_orchestration.local.postgres.folders import delete
 from tests.e2e.stack_runner import RunningStack, sketchy
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 _GAMES = 50
 

@@ -37,7 +37,7 @@ from tests.integration.gateway.serving import (
     token_of,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stack"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 _MEMORY_MB = 1536
 _CONNECTIONS = 20

@@ -21,7 +21,7 @@ from tests.faults.figures import Figures
 from tests.faults.scene import CONCURRENCY, Scene, a_scene
 from tests.faults.workers import ROOT, Kind, holders
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("crash points")]
+pytestmark = [pytest.mark.fault]
 
 
 # Up to how many times a point may be passed before it strikes, so that it strikes under load, yet soon.

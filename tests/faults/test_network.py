@@ -20,7 +20,7 @@ from tests.faults.scene import CONCURRENCY, Scene
 from tests.faults.test_workers import now, taken_over
 from tests.faults.workers import Process
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("network faults")]
+pytestmark = [pytest.mark.fault]
 
 
 def through(url: str, proxy: Proxy) -> str:

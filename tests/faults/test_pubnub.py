@@ -13,7 +13,7 @@ from sketchy_orchestration.local.pubnub.faults import FaultKind
 from tests.faults.extent import ROUNDS, WHOLE
 from tests.faults.scene import CONCURRENCY, Scene, a_scene
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("pubnub faults")]
+pytestmark = [pytest.mark.fault]
 
 OUTAGE_SECONDS = float(os.environ.get("SKETCHY_FAULT_OUTAGE", "3"))
 KEY_SECONDS = float(os.environ.get("SKETCHY_FAULT_WRONG_KEY", "3"))

@@ -22,7 +22,7 @@ from tests.faults.scene import CONCURRENCY, Scene
 from tests.faults.workers import Kind, Process, at_work, holders, stopped
 from tests.integration.timer_shift.test_one_clock import SHIM
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("worker faults")]
+pytestmark = [pytest.mark.fault]
 
 ROUND_SECONDS = 25
 

@@ -23,7 +23,7 @@ from tests.faults.timer.at_work import AtWork, at_work
 from tests.faults.timer.table import Table
 from tests.faults.timer.watching import Watching
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("timer faults")]
+pytestmark = [pytest.mark.fault]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

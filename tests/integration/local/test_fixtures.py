@@ -22,17 +22,3 @@ def test_a_database_has_the_applications_tables_and_ours(connection: psycopg.Con
         "select to_regclass('public.games') is not null, to_regclass('orchestration.live_games') is not null"
     ).fetchone()
     assert row == (True, True)
-
-
-def test_the_server_promises_what_production_promises(empty_database: str) -> None:
-    with psycopg.connect(empty_database) as conn:
-        settings = {
-            name: conn.execute("select current_setting(%s)", [name]).fetchone()
-            for name in ("fsync", "synchronous_commit", "full_page_writes", "listen_addresses")
-        }
-    assert settings == {
-        "fsync": ("on",),
-        "synchronous_commit": ("on",),
-        "full_page_writes": ("on",),
-        "listen_addresses": ("127.0.0.1",),
-    }

@@ -16,6 +16,8 @@ from sketchy_orchestration.domain.analysis import (
     Verdict,
     judge,
     judge_comparison,
+    merged,
+    metric_name,
     overall,
 )
 from sketchy_orchestration.domain.analysis_comparison import mann_whitney, sure_gap
@@ -94,6 +96,15 @@ def test_errors_in_a_row_are_counted_apart_and_end_blind() -> None:
     assert verdict(metric, BAD, ERROR).verdict is Verdict.failed
 
 
+def test_counts_are_remembered_by_name() -> None:
+    failed = verdict(ACCURACY, BAD)
+    assert merged({"error_rate": Counts(2), failed.metric: NONE}, [failed]) == {
+        "error_rate": Counts(2),
+        "timer_accuracy": failed.counts,
+    }
+    assert (metric_name("error_rate"), metric_name("compare_completed")) == (MetricName.error_rate, None)
+
+
 def test_a_dry_run_is_judged_and_decides_nothing() -> None:
     dry = verdict(ACCURACY.model_copy(update={"dry_run": True}), BAD)
     good = verdict(ACCURACY, GOOD)
@@ -102,6 +113,7 @@ def test_a_dry_run_is_judged_and_decides_nothing() -> None:
     assert overall([dry]) is Verdict.inconclusive
     assert overall([]) is Verdict.inconclusive
     assert overall([good, replace(good, verdict=Verdict.inconclusive)]) is Verdict.inconclusive
+    assert overall([good, replace(good, verdict=Verdict.failed)]) is Verdict.failed
 
 
 def test_the_comparison_finds_what_is_worse_and_only_that() -> None:
@@ -122,6 +134,8 @@ def test_the_comparison_finds_what_is_worse_and_only_that() -> None:
     halves = mann_whitney([1.0, 0.0] * 100, [1.0] * 200, more_is_better=True)
     assert halves.fails(0.98, 0.25)
     assert mann_whitney([1.0] * 50, [1.0] * 50, more_is_better=True).confidence == 0
+    with pytest.raises(ValueError, match="both groups need at least one game"):
+        mann_whitney([], [1.0], more_is_better=True)
 
 
 @given(

@@ -1,3 +1,5 @@
+from uuid import UUID
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,10 +7,15 @@ from sketchy_orchestration.domain.lanes import (
     LANES,
     SHUN_SECONDS,
     fair_share,
+    lane_of,
     left_to_others,
     surplus,
     wanted,
 )
+
+
+def test_a_lane_is_the_last_five_bits_of_an_id() -> None:
+    assert [lane_of(UUID(int=number)) for number in (0, 31, 32, 0xFF << 64 | 37)] == [0, 31, 0, 5]
 
 
 def test_shares_are_even() -> None:

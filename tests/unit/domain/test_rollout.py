@@ -51,6 +51,17 @@ def judged(verdict: Verdict = Verdict.passed, **more: object) -> Judged:
 PASS, FAIL, OPEN = judged(), judged(Verdict.failed), judged(Verdict.inconclusive)
 
 
+def test_it_is_looked_at_every_so_often_and_at_a_checkpoint() -> None:
+    seen = START + 6 * HOUR - timedelta(seconds=10)
+    one = rollout(looked_at=seen)
+    assert rollout().look_due(START)
+    assert not one.look_due(seen + timedelta(seconds=9))
+    assert one.look_due(one.checkpoint_at())
+    assert not replace(one, looked_at=one.checkpoint_at()).look_due(one.checkpoint_at())
+    assert one.look_due(seen + timedelta(seconds=60))
+    assert not rollout(state=State.completed).look_due(START)
+
+
 def next_change(
     at: timedelta, verdicts: Sequence[Judged] | None, of: Rollout | None = None, flag: FlagNow | None = None
 ) -> Change | None:
@@ -237,6 +248,11 @@ def test_whatever_is_done_it_never_gets_stuck(
 def test_a_plan_that_makes_no_sense_says_why(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Plan.model_validate(wrong)
+
+
+def test_a_flag_without_a_control_group_takes_what_needs_none() -> None:
+    plan = Plan.model_validate({"flag": "other", "metrics": [{"name": "error_rate"}], "comparisons": []})
+    assert plan.flag == "other"
 
 
 def test_the_default_plan_is_that_of_the_contract_and_survives_writing() -> None:

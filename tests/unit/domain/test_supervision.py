@@ -93,6 +93,12 @@ def test_an_aged_shift_gets_one_successor_and_no_second() -> None:
     assert decide(replace(aged, relieved=True), a_shift(age=POLICY.soft_bound), a_shift()).launch == 0
 
 
+def test_an_aged_shift_of_the_current_release_stays_when_another_supervises() -> None:
+    found = decide(a_shift(age=POLICY.soft_bound, outranks=True), a_shift())
+    assert found.launch == 0
+    assert "1 of the current release stay" in found.reason
+
+
 def test_two_aged_shifts_hand_over_one_after_the_other() -> None:
     assert decide(a_shift(age=9_000), a_shift(age=9_000)).launch == 1
 

@@ -34,6 +34,18 @@ def test_what_was_not_tried_proves_nothing(outcomes: list[Outcome], suites: list
     assert verdict.why == why
 
 
+def test_a_result_is_kept_with_everything_it_says() -> None:
+    (result,) = results(Outcome.failed)
+    assert result.as_dict() == {
+        "name": "step0",
+        "suite": "unit",
+        "line": "a line",
+        "outcome": "failed",
+        "found": "",
+        "seconds": 0.1,
+    }
+
+
 def test_a_version_is_refused_with_every_reason() -> None:
     go = Verdict(True, 1.0, "every step passed")
     assert refusal(go, 6.9, ALL) == []

@@ -41,6 +41,7 @@ def test_a_breach_is_pending_until_it_has_lasted() -> None:
 def test_a_short_breach_is_forgotten() -> None:
     begun = alert_of(step(RULE, None, "", 6, NOW))
     assert step(RULE, begun, "", None, after(10)) == Step(None)
+    assert step(RULE, None, "", None, after(20)) == Step(None)
 
 
 def test_without_a_wait_it_fires_at_once() -> None:

@@ -52,6 +52,16 @@ def test_all_is_well() -> None:
         ("games", {"games_overdue": 3, "games_overdue_seconds": 3}, Status.ok),
         ("games", {"games_set_aside": 1}, Status.warning),
         ("outbox", {"events_waiting": 9, "events_oldest_waiting_seconds": 31}, Status.failing),
+        (
+            "games",
+            {"games_overdue": 3, "games_overdue_seconds": 9, "switch_on__timer_monitoring": 0},
+            Status.failing,
+        ),
+        (
+            "outbox",
+            {"events_oldest_waiting_seconds": 31, "switch_on__pubnub_broadcasting": 0},
+            Status.failing,
+        ),
         ("outbox", {"dead_letters_open": 1}, Status.warning),
         ("partitions", {"partitions_ahead_days": 1}, Status.warning),
         ("partitions", {"partitions_ahead_days": 0}, Status.failing),
@@ -62,6 +72,26 @@ def test_what_is_not_well_says_what_to_do(name: str, changes: dict[str, float], 
     assert check.status is status
     if status is not Status.ok:
         assert check.action
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking", "action"),
+    [
+        ("pubnub", "canary", "`sketchy probe`"),
+        ("dagster_daemon", "dagster", "`sketchy shift`"),
+    ],
+)
+def test_what_was_never_heard_of_is_a_warning(name: str, lacking: str, action: str) -> None:
+    signals = {key: value for key, value in WELL.items() if not key[0].startswith(lacking)}
+    check = {check.name: check for check in health.of_signals(signals)}[name]
+    assert check.status is Status.warning
+    assert action in check.action
+
+
+def test_a_database_that_does_not_answer_fails() -> None:
+    check = health.of_failed_database("nobody answers at 10.0.0.1", 12)
+    assert (check.status, check.for_seconds) == (Status.failing, 12)
+    assert "database-unreachable" in check.action
 
 
 def test_since_is_a_moment() -> None:
