@@ -153,8 +153,8 @@ def _roll_back(
     connection: Connection[Row], parts: Parts, deployment: Deployment, steps: Steps, why: str
 ) -> Steps:
     number = deployment.deployment_id
-    if deployment.state in ("running", "rolling_back"):
-        table.set_state(connection, number, "rolling_back", why)
+    # Of one that had ended, too: whoever is killed in it leaves something that can be resumed.
+    table.set_state(connection, number, "rolling_back", why)
     log.warning("deployment rolls back", deployment=number, why=why)
     whole = True
     for step in decide.to_undo(table.states(connection, number)):

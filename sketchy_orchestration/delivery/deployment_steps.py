@@ -366,6 +366,9 @@ def _begin_rollout(connection: Connection[Row], parts: Parts, deployment: Deploy
     if not parts.config.start_rollout:
         return "not asked for: begin it with `sketchy rollout start`"
     plan = Plan()
+    for active in rollout.rollouts(connection, flag=plan.flag, active=True):
+        if active.release == parts.new.label:
+            return f"rollout {active.id} of {plan.flag} has begun already"
     flag = rollout.flag_now(connection, plan.flag)
     if flag.value > plan.steps[0].percentage:
         return f"{plan.flag} is at {flag.value:g} % already: nothing is rolled out"

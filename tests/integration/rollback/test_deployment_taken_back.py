@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from sketchy_orchestration.cli.main import app
 from sketchy_orchestration.database import releases
 from sketchy_orchestration.database.connect import Role, connect
+from sketchy_orchestration.database.deployments import DeploymentError
 from sketchy_orchestration.defs.delivery.deployment import production_deployment
 from sketchy_orchestration.defs.resources import resources
 from sketchy_orchestration.delivery import deployment, deployment_parts, deployment_steps, release_side
 from sketchy_orchestration.delivery.deployment_steps import Config
+from sketchy_orchestration.delivery.steps import Steps
 from sketchy_orchestration.delivery.validation import Check, Scene, StepFailedError
 from sketchy_orchestration.domain.deployment import FIRST_CHANGE, StepName
 from sketchy_orchestration.domain.validation import Suite
 from sketchy_orchestration.settings import Settings
+from sketchy_orchestration.settings import settings as own_settings
 from sketchy_orchestration.version import Version, this_version
 from tests.e2e.releases import vouch_for
 from tests.integration.rollback import platform
@@ -63,7 +70,7 @@ def commands(
     """What a deployment calls here; versions are told, for no release is installed elsewhere."""
     old = this_version(settings)
     connection.execute(_TABLES)
-    connection.execute(platform.BEGIN, [old.label])
+    connection.execute(platform.BEGIN, [old.label, old.label])
     words = [sys.executable, platform.__file__, database_url, NEW.label, old.label]
     with connect(settings, Role.operator) as operator:
         releases.make_current(operator, old, {}, by="ann", reason="the release before")
@@ -165,6 +172,56 @@ def test_a_failing_step_is_taken_back(
     assert connection.execute(running).fetchone() == (0,)
 
 
+def test_killed_after_every_step_it_comes_to_the_same_end_over_and_back(
+    commands: dict[str, str],
+    settings: Settings,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed when a step is done and before that is written down: each is done twice, harmlessly."""
+    monkeypatch.setattr(deployment, "do", dying_once(deployment.do))
+    monkeypatch.setattr(deployment, "undo", dying_once(deployment.undo))
+    schedules = Schedules()
+    config = Config(python="new", override="a test", watch_minutes=0.005, **commands)
+
+    def again_and_again(first: Callable[[deployment_steps.Parts], Steps]) -> tuple[Steps, int]:
+        go, deaths = first, 0
+        while True:
+            try:
+                return go(deployment_parts.of_config(settings, config, schedules)), deaths
+            except KeyboardInterrupt:
+                go, deaths = deployment.resume, deaths + 1
+
+    done, deaths = again_and_again(lambda parts: deployment.deploy(parts, by="ann", reason="a release"))
+    assert (done.ok, deaths) == (True, len(StepName)), done.markdown("deployment")
+    stands = "select state, release from orchestration.rollouts"
+    assert connection.execute(stands).fetchall() == [("running", NEW.label)]
+    beating = "select release, count(*) from orchestration.shifts where ended_at is null group by 1"
+    assert dict(connection.execute(beating).fetchall()) == {NEW.label: 4}
+    assert schedules.off == set()
+
+    done, deaths = again_and_again(lambda parts: deployment.roll_back(parts, by="ann", reason="complaints"))
+    assert (done.ok, deaths) == (True, len(AFTER)), done.markdown("back")
+    assert connection.execute(stands).fetchall() == [("aborted", NEW.label)]
+    assert dict(connection.execute(beating).fetchall()) == {this_version(settings).label: 4}
+    assert schedules.off == {"backstop", "housekeeping"}
+    with pytest.raises(DeploymentError, match="no deployment is under way"):
+        deployment.resume(deployment_parts.of_config(settings, config, schedules))
+
+
+def dying_once(real: Callable[..., str]) -> Callable[..., str]:
+    died: set[StepName] = set()
+
+    def step(name: StepName, *arguments: object) -> str:
+        found = real(name, *arguments)
+        if name not in died:
+            died.add(name)
+            raise KeyboardInterrupt
+        return found
+
+    return step
+
+
 def test_dagster_takes_it_back_by_the_commands_it_was_begun_with(
     commands: dict[str, str],
     settings: Settings,
@@ -185,7 +242,9 @@ def test_dagster_takes_it_back_by_the_commands_it_was_begun_with(
         return done.success
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        assert launch(python="new", override="a test", watch_minutes=0, **commands)
+        assert launch(
+            python="new", override="a test", watch_minutes=0, legacy_cron="jobs 1, 2 unscheduled", **commands
+        )
         assert launch(action="roll_back", reason="players complain")
         assert not launch(action="roll_back", reason="once more")
     assert connection.execute("select what, release from public.commands order by id").fetchall() == [
@@ -195,3 +254,34 @@ def test_dagster_takes_it_back_by_the_commands_it_was_begun_with(
         ("undo", "new"),
         ("undo", "new"),
     ]
+    # On record: where a restore would end, why outside the window, what was done about the cron.
+    kept = connection.execute("select kept -> 'backup' ->> 'lsn' from orchestration.deployments").fetchone()
+    assert kept is not None
+    assert re.fullmatch("[0-9A-F]+/[0-9A-F]+", str(kept[0]))
+    window = "select found from orchestration.deployment_steps where name = 'window'"
+    assert "a test" in str(connection.execute(window).fetchone())
+    acts = connection.execute(
+        "select action, coalesce(details ->> 'legacy_cron', '') from orchestration.operator_actions"
+        " order by id"
+    ).fetchall()
+    assert acts == [("legacy_cron", "jobs 1, 2 unscheduled"), ("legacy_cron_on_again", "")]
+    with connect(settings, Role.operator) as operator:
+        assert [one.label for one in releases.releases(operator)][1:] == [NEW.label]
+
+
+def test_the_command_says_why_it_does_nothing(
+    commands: dict[str, str], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    now = datetime.now(UTC)
+    window = f"{now + timedelta(hours=2):%H:%M}-{now + timedelta(hours=3):%H:%M}"
+    for words, why in (
+        (["--reason", "x", "--python", "new", "--window", window], f"outside the window {window}"),
+        (["--roll-back"], "a rollback needs a reason"),
+        (["--resume"], "no deployment is under way"),
+    ):
+        own_settings.cache_clear()
+        done = CliRunner().invoke(app, ["deploy", *words])
+        assert done.exit_code == 1
+        assert why in str(done.exception)
+    own_settings.cache_clear()
