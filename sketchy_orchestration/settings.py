@@ -24,17 +24,23 @@ class SettingsError(SketchyError):
 
 
 class Environment(StrEnum):
+    """Where this runs; staging and production refuse what is meant for a developer."""
+
     development = "development"
     staging = "staging"
     production = "production"
 
 
 class AlertNotifier(StrEnum):
+    """Who tells people of alerts: we do, or Prometheus' Alertmanager."""
+
     product = "product"
     prometheus = "prometheus"
 
 
 class LogLevel(StrEnum):
+    """The least severe level that is logged."""
+
     debug = "DEBUG"
     info = "INFO"
     warning = "WARNING"

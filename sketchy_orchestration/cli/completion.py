@@ -8,6 +8,8 @@ import typer
 
 
 class Shell(StrEnum):
+    """A shell that can complete our commands."""
+
     bash = "bash"
     zsh = "zsh"
     fish = "fish"

@@ -95,6 +95,7 @@ def relieve(connection: Connection[Row], shift_id: UUID, kind: str) -> UUID | No
 
 
 def end(connection: Connection[Row], shift_id: UUID, reason: str, report: Mapping[str, float]) -> None:
+    """Write down that a shift has ended, why, and its last report."""
     connection.execute(query("shifts.end"), _end(shift_id, reason, report))
 
 
@@ -116,4 +117,5 @@ async def relieve_async(connection: AsyncConnection[Row], shift_id: UUID, kind: 
 async def end_async(
     connection: AsyncConnection[Row], shift_id: UUID, reason: str, report: Mapping[str, float]
 ) -> None:
+    """The same, for a shift that works asynchronously."""
     await connection.execute(query("shifts.end"), _end(shift_id, reason, report))

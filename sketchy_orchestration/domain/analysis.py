@@ -12,6 +12,8 @@ from sketchy_orchestration.domain.rollout_plan import Comparison, EmptyData, Met
 
 
 class Verdict(StrEnum):
+    """What measures say of a step of a rollout."""
+
     passed = "pass"
     failed = "fail"
     inconclusive = "inconclusive"

@@ -190,6 +190,8 @@ def conclude(
 
 
 class State(StrEnum):
+    """Whether events are sent (closed), wait (open), or one is tried (half open)."""
+
     closed = "closed"
     open = "open"
     half_open = "half_open"

@@ -12,6 +12,8 @@ from sketchy_orchestration.domain.rollout_plan import OnFail, Plan, Step
 
 
 class State(StrEnum):
+    """Where a rollout stands; all but the first two are its end."""
+
     running = "running"
     paused = "paused"
     completed = "completed"
@@ -240,6 +242,7 @@ def _fail(
 
 
 def paused(rollout: Rollout, pause: Pause, why: str, now: datetime) -> Rollout:
+    """Waiting for a person or for measures; a pause that goes on keeps its beginning."""
     since = rollout.paused_at or now
     return replace(rollout, state=State.paused, pause=pause, why=why, paused_at=since, changed_at=now)
 
@@ -262,8 +265,10 @@ def at_step(rollout: Rollout, step: int, now: datetime) -> Rollout:
 
 
 def ended(rollout: Rollout, state: State, now: datetime) -> Rollout:
+    """Over, in one of the states that end it."""
     return replace(rollout, state=state, pause=None, paused_at=None, changed_at=now)
 
 
 def told(judged: Sequence[Judged]) -> str:
+    """What was judged, in one line."""
     return "; ".join(f"{each.metric} {each.said}" for each in judged)

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class MetricName(StrEnum):
+    """What a step of a rollout may be judged by."""
+
     error_rate = "error_rate"
     timer_accuracy = "timer_accuracy"
     event_delivery = "event_delivery"

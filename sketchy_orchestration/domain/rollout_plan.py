@@ -32,6 +32,8 @@ class EmptyData(StrEnum):
 
 
 class Weekday(StrEnum):
+    """A day on which a rollout may take its next step."""
+
     monday = "monday"
     tuesday = "tuesday"
     wednesday = "wednesday"

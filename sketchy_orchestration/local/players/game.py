@@ -46,6 +46,8 @@ class Pace:
 
 @dataclass(slots=True)
 class Seat:
+    """A player at the table: whose it is, what it plans, whether it is there."""
+
     user_id: str
     plan: PlayerPlan
     present: bool = False

@@ -23,12 +23,16 @@ _PROMPTS = (
 
 
 class Drawing(StrEnum):
+    """When a player hands the drawing in."""
+
     in_time = "in time"
     late = "late"
     never = "never"
 
 
 class Leaving(StrEnum):
+    """When a player leaves the game."""
+
     stays = "stays"
     in_lobby = "in the lobby"
     in_drawing = "while drawing"

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class DeedKind(StrEnum):
+    """What a player did."""
+
     created = "created"
     joined = "joined"
     readied = "readied"

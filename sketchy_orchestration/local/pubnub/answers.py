@@ -35,14 +35,17 @@ def dumps(value: object) -> bytes:
 
 
 def ok(value: object) -> Answer:
+    """What PubNub answers to a request that succeeded."""
     return Answer(200, dumps(value))
 
 
 def refuse(status: int, value: object, retry_after: float | None = None) -> RefusalError:
+    """An answer that ends a request; `retry_after` in seconds."""
     return RefusalError(Answer(status, dumps(value), retry_after))
 
 
 def service_error(status: int, message: str, service: str, **more: Any) -> RefusalError:
+    """The shape in which PubNub's newer services refuse."""
     return refuse(status, {"message": message, **more, "error": True, "service": service, "status": status})
 
 
@@ -103,5 +106,6 @@ def malformed() -> Answer:
 
 
 def too_many(retry_after: float) -> RefusalError:
+    """The answer to more requests than the rate allows; `retry_after` in seconds."""
     body = {"message": "Too Many Requests", "error": True, "service": "Balancer", "status": 429}
     return refuse(429, body, retry_after)

@@ -32,6 +32,7 @@ def message_size(channel: str, payload: bytes) -> int:
 
 
 def too_large(channel: str, payload: bytes) -> bool:
+    """Whether PubNub would refuse this message on this channel for its size."""
     # No byte takes more than three when encoded, so most messages need no encoding to know.
     if (len(payload) + 4 * len(channel)) * 3 + MESSAGE_OVERHEAD <= MESSAGE_BYTES:
         return False
@@ -39,6 +40,7 @@ def too_large(channel: str, payload: bytes) -> bool:
 
 
 def is_channel(name: str) -> bool:
+    """Whether PubNub takes this as the name of a channel."""
     return 0 < len(name) <= CHANNEL_CHARACTERS and _FORBIDDEN_IN_CHANNEL.search(name) is None
 
 

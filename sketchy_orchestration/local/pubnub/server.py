@@ -93,6 +93,7 @@ def respond_quickly(request: web.BaseRequest, answer: Answer) -> web.StreamRespo
 
 
 def respond(answer: Answer) -> web.Response:
+    """The HTTP response of an answer."""
     headers = _PLAIN
     if answer.retry_after is not None or answer.content_type is not JAVASCRIPT:
         headers = _PLAIN.copy()
