@@ -45,6 +45,7 @@ class RunningDagster:
 
     def __init__(self, folder: Path, database_url: str, storage_url: str | None = None, **more: str) -> None:
         self.folder = folder
+        self.database_url = database_url
         self.home = folder / "dagster"
         self.home.mkdir()
         storage = f"storage: {{postgres: {{postgres_url: '{storage_url}'}}}}\n" if storage_url else ""

@@ -199,7 +199,9 @@ def test_a_full_disk(figures: Figures, tmp_path: Path) -> None:
                 with scene.load(rate=40):
                     scene.wait_for_more(100, seconds=60)
                 scene.workers.wait_for(scene.connection)
+                figures.note(name, "events missing before the reconciler came", len(untold(scene.connection)))
                 _repair(scene.connection)
+                assert untold(scene.connection) == []
                 scene.judge(name)
         finally:
             server.stop()
@@ -216,6 +218,29 @@ def _answers(url: str) -> bool:
     return processes.wait_until(try_it, seconds=5, pause=0.2)
 
 
+# What the application's own rows say happened in our games, and no event tells.
+_UNTOLD = """
+    with ours as (
+        select p.game_id, 'player_joined' as type, p.user_id from public.game_participants p
+        union all
+        select s.game_id, 'drawing_submitted', s.user_id from public.submissions s
+        union all
+        select v.game_id, 'vote_cast', v.voter_id from public.votes v
+        union all
+        select g.id, 'game_completed', null from public.games g where g.status = 'completed'
+    )
+    select r.game_id::text, r.type from ours r
+    join orchestration.enrolments e on e.game_id = r.game_id and e.handler = 'orchestration'
+    where not exists (select from orchestration.outbox o where o.game_id = r.game_id and o.type = r.type
+                      and o.user_id = coalesce(r.user_id::text, o.user_id))
+"""
+
+
+def untold(connection: psycopg.Connection[Any]) -> list[tuple[str, str]]:
+    """(game, type) of everything that should have been told and was not."""
+    return connection.execute(_UNTOLD).fetchall()
+
+
 def _repair(connection: psycopg.Connection[Any]) -> None:
-    """What the reconciler does every few minutes: events that a trigger could not write are found."""
+    """What the reconciler does every hour: events that a trigger could not write are found."""
     connection.execute("select orchestration.reconcile()")
