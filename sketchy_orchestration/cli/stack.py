@@ -23,8 +23,9 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from sketchy_orchestration.cli.joining import joined_settings
 from sketchy_orchestration.cli.stack_screen import one_line, screen
-from sketchy_orchestration.database.connect import Address, connect_to
+from sketchy_orchestration.database.connect import Address, Role, connect_to
 from sketchy_orchestration.database.status import Status, first_transition_after, read_status
 from sketchy_orchestration.errors import SketchyError
 from sketchy_orchestration.local import processes, stack_state
@@ -264,17 +265,14 @@ def env() -> None:
 
 
 def status(as_json: bool = typer.Option(False, "--json", help="Machine-readable.")) -> None:
-    """One screen of truth: of DATABASE_URL where it is set, else of the local stack."""
-    chosen = settings()
+    """One screen of truth: of the database that is set, else of the local stack."""
+    chosen = joined_settings()
     state = stack_state.read(chosen.sketchy_home)
-    if chosen.database_url is not None:
-        url = chosen.database_url.get_secret_value()
-        if state is not None and state.environment.get("DATABASE_URL") != url:
-            state = None
-    else:
-        state = stack_state.running(chosen.sketchy_home)
-        url = state.environment["DATABASE_URL"]
-    address = Address.of_url(url)
+    own = chosen.database_url.get_secret_value() if chosen.database_url is not None else None
+    if state is not None and state.environment.get("DATABASE_URL") != own:
+        state = None
+    # On a server only the logins of the parts are set, the operator's among them.
+    address = Address.of_role(chosen, Role.operator if own is None else Role.owner)
     with connect_to(address, application_name="sketchy status") as connection:
         try:
             found = read_status(connection)
