@@ -17,7 +17,6 @@ from sketchy_orchestration.domain.analysis import (
     judge,
     judge_comparison,
     merged,
-    metric_name,
     overall,
 )
 from sketchy_orchestration.domain.analysis_comparison import mann_whitney, sure_gap
@@ -102,7 +101,6 @@ def test_counts_are_remembered_by_name() -> None:
         "error_rate": Counts(2),
         "timer_accuracy": failed.counts,
     }
-    assert (metric_name("error_rate"), metric_name("compare_completed")) == (MetricName.error_rate, None)
 
 
 def test_a_dry_run_is_judged_and_decides_nothing() -> None:
