@@ -34,7 +34,7 @@ def test_fifty_games_are_played_and_every_promise_is_kept(stack: RunningStack) -
 
     assert processes.wait_until(dagster_works, seconds=90, pause=0.5), stack.logs()
     environment = stack.environment()
-    words = ("play", "--games", str(_GAMES), "--rate", "10", "--speed", "2", "--json")
+    words = ("play", "--games", str(_GAMES), "--rate", "10", "--speed", "4", "--json")
     done = sketchy(stack.home, *words, seconds=240, **environment)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
     report = json.loads(done.stdout)

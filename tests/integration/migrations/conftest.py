@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,6 +17,7 @@ import pytest
 from sketchy_orchestration.local import processes
 from sketchy_orchestration.local.application import Shape, install
 from sketchy_orchestration.local.postgres import RunningPostgres
+from tests.postgres_fixtures import copy_of
 
 MakeDatabase = Callable[[Shape], str]
 StartPooler = Callable[[str, str], str]
@@ -25,17 +26,14 @@ StartPooler = Callable[[str, str], str]
 @pytest.fixture
 def make_database(postgres: RunningPostgres) -> Iterator[MakeDatabase]:
     """Makes databases with the application's tables and nothing of ours; gives the owner's URL."""
-    made: list[str] = []
+    with ExitStack() as stack:
 
-    def make(shape: Shape) -> str:
-        made.append(f"test_{uuid.uuid4().hex[:16]}")
-        url = postgres.create_database(made[-1])
-        install(url, shape)
-        return url
+        def make(shape: Shape) -> str:
+            url = stack.enter_context(copy_of(postgres, "template1"))
+            install(url, shape)
+            return url
 
-    yield make
-    for name in made:
-        postgres.drop_database(name)
+        yield make
 
 
 @pytest.fixture

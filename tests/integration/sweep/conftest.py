@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from sketchy_orchestration.database.migrate import migrate_up
 from sketchy_orchestration.local.application import Shape, install
 from sketchy_orchestration.local.postgres import RunningPostgres
 from tests.integration.sweep.scene import Scene
+from tests.postgres_fixtures import copy_of
 
 MakeScene = Callable[[Shape], Scene]
 
@@ -36,17 +36,13 @@ def _template(postgres: RunningPostgres, shape: Shape) -> str:
 @pytest.fixture
 def make_scene(postgres: RunningPostgres) -> Iterator[MakeScene]:
     """Makes scenes: a fresh database of the given shape with our migrations, every new game enrolled."""
-    made: list[str] = []
     with ExitStack() as stack:
 
         def make(shape: Shape) -> Scene:
-            made.append(f"test_{uuid.uuid4().hex[:16]}")
-            url = postgres.create_database(made[-1], template=_template(postgres, shape))
+            url = stack.enter_context(copy_of(postgres, _template(postgres, shape)))
             return Scene(url, stack.enter_context(psycopg.connect(url, autocommit=True)))
 
         yield make
-    for name in made:
-        postgres.drop_database(name)
 
 
 @pytest.fixture
