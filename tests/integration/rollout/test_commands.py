@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -13,7 +14,11 @@ from typer.testing import CliRunner, Result
 
 from sketchy_orchestration import settings as reading
 from sketchy_orchestration.cli.main import app
+from sketchy_orchestration.delivery import rollout as rollouts
+from sketchy_orchestration.domain.rollout import Action
+from sketchy_orchestration.domain.rollout_commands import Wish
 from sketchy_orchestration.domain.rollout_plan import Plan
+from sketchy_orchestration.local.processes import wait_until
 from sketchy_orchestration.monitoring.alerting import Alerting
 from tests.integration.monitoring.receivers import webhook
 from tests.integration.rollout.simulation import Simulation
@@ -33,7 +38,12 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 def test_an_operator_drives_a_rollout_by_commands(run: Run, simulation: Simulation, tmp_path: Path) -> None:
     why = ("--reason", "a test", "--by", "ann")
     plan = tmp_path / "plan.yaml"
-    plan.write_text("steps: [{percentage: 5, hours: 1, gate: true}, {percentage: 50, hours: 1}]\n")
+    plan.write_text(
+        "steps: [{percentage: 5, hours: 1, gate: true}, {percentage: 50, hours: 1}]\n"
+        "freeze: [{why: nobody is there, since: 2020-01-01T00:00:00Z, until: 2100-01-01T00:00:00Z}]\n"
+    )
+    assert "frozen now (nobody is there)" in str(run("rollout", "start", "--plan", str(plan), *why).exception)
+    plan.write_text(plan.read_text().partition("freeze")[0])
     assert "5 %" in run("rollout", "plan", "--plan", str(plan)).output
     written = run("rollout", "plan", "--yaml")
     (tmp_path / "default.yaml").write_text(written.output)
@@ -51,13 +61,29 @@ def test_an_operator_drives_a_rollout_by_commands(run: Run, simulation: Simulati
     assert "back at 0 %" in run("rollout", "undo", *why).output
     assert "from 5 %" in run("rollout", "retry", *why).output
     assert "is at 0 %" in run("rollout", "abort", *why).output
+
+    def told(action: Action) -> None:
+        rollouts.tell(
+            simulation.connection,
+            simulation.settings,
+            "enrolment",
+            Wish(action),
+            by="ann",
+            reason="a test",
+        )
+
+    # The live view goes on until the rollout has ended, and shows that.
+    told(Action.retry)
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(run, "rollout", "watch", "--every", "0.2")
+        assert not wait_until(watching.done, seconds=1)
+        told(Action.abort)
+        assert "aborted" in watching.result(20).output
     history = json.loads(run("rollout", "history", "--json").output)
     assert [each["action"] for each in reversed(history)] == [
-        *("start", "pause", "resume", "promote", "skip", "undo", "retry", "abort")
+        *("start", "pause", "resume", "promote", "skip", "undo", "retry", "abort", "retry", "abort")
     ]
     assert {(each["by"], each["reason"]) for each in history} == {("ann", "a test")}
-    # It shows the end once and is gone: nothing is active any more.
-    assert "aborted" in run("rollout", "watch").output
     assert json.loads(run("rollout", "status", "--json").output)["state"] == "aborted"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as Xml
+from dataclasses import replace
 from uuid import uuid4
 
 import psycopg
@@ -96,6 +97,9 @@ def test_a_go_is_for_this_very_version_and_expires_with_what_is_attested(setting
         assert validations.newest_of(connection, done.version, everything) is not None
         another = this_version(settings.model_copy(update={"pubnub_request_timeout": 3.0}))
         assert validations.newest_of(connection, another, everything) is None
+        for part in done.version.as_dict():
+            another = replace(done.version, **{part: "another"})
+            assert validations.newest_of(connection, another, everything) is None, part
         done = validate(Scene(settings), steps, [Suite.smoke], by="ann")
         newest = validations.newest_of(connection, done.version, everything)
         assert newest is not None
