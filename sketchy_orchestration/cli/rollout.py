@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from psycopg import Connection
@@ -28,17 +29,21 @@ from sketchy_orchestration.domain.rollout_plan import ENROLMENT, Plan
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
-_REASON = typer.Option(..., "--reason", help="Why; kept with the change.")
-_BY = typer.Option(None, "--by", help="Who you are, where that is not your account's name.")
-_FLAG = typer.Option(ENROLMENT, "--flag", help="The flag that is rolled out.")
-_STEP = typer.Option(
-    None, "--step", min=0, help="Refuse unless it stands at this step: safe to repeat. 0 is the first."
-)
-_FREEZE = typer.Option(False, "--override-freeze", help="Although the plan is frozen now.")
-_TO = typer.Option(To.zero, "--to", help="Where the flag is left.")
-_PLAN = typer.Option(
-    None, "--plan", exists=True, dir_okay=False, help="The plan, as YAML. Default: 0, 25, 50, 100 %."
-)
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the change.")]
+By = Annotated[str | None, typer.Option("--by", help="Who you are, where that is not your account's name.")]
+Flag = Annotated[str, typer.Option("--flag", help="The flag that is rolled out.")]
+At = Annotated[
+    int | None,
+    typer.Option(
+        "--step", min=0, help="Refuse unless it stands at this step: safe to repeat. 0 is the first."
+    ),
+]
+Anyway = Annotated[bool, typer.Option("--override-freeze", help="Although the plan is frozen now.")]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", exists=True, dir_okay=False, help="The plan, as YAML. Default: 0, 25, 50, 100 %."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 def _connection() -> Connection[Row]:
@@ -65,11 +70,13 @@ def _tell(flag: str, wish: Wish, by: str | None, reason: str, step: int | None) 
 
 @app.command()
 def start(
-    reason: str = _REASON,
-    plan: Path | None = _PLAN,
-    release: str | None = typer.Option(None, "--release", help="The version that is rolled out; kept."),
-    by: str | None = _BY,
-    override_freeze: bool = _FREEZE,
+    reason: Reason,
+    plan: PlanFile = None,
+    release: Annotated[
+        str | None, typer.Option("--release", help="The version that is rolled out; kept.")
+    ] = None,
+    by: By = None,
+    override_freeze: Anyway = False,
 ) -> None:
     """Start a rollout; the controller walks it from there.
 
@@ -93,18 +100,14 @@ def start(
 
 
 @app.command()
-def pause(reason: str = _REASON, flag: str = _FLAG, by: str | None = _BY, step: int | None = _STEP) -> None:
+def pause(reason: Reason, flag: Flag = ENROLMENT, by: By = None, step: At = None) -> None:
     """Stop the step's clock. What fails is rolled back all the same."""
     _tell(flag, Wish(Action.pause), by, reason, step)
 
 
 @app.command()
 def resume(
-    reason: str = _REASON,
-    flag: str = _FLAG,
-    by: str | None = _BY,
-    step: int | None = _STEP,
-    override_freeze: bool = _FREEZE,
+    reason: Reason, flag: Flag = ENROLMENT, by: By = None, step: At = None, override_freeze: Anyway = False
 ) -> None:
     """Go on where it was paused."""
     _tell(flag, Wish(Action.resume, override_freeze=override_freeze), by, reason, step)
@@ -112,12 +115,12 @@ def resume(
 
 @app.command()
 def promote(
-    reason: str = _REASON,
-    flag: str = _FLAG,
-    by: str | None = _BY,
-    step: int | None = _STEP,
-    full: bool = typer.Option(False, "--full", help="To the last step at once."),
-    override_freeze: bool = _FREEZE,
+    reason: Reason,
+    flag: Flag = ENROLMENT,
+    by: By = None,
+    step: At = None,
+    full: Annotated[bool, typer.Option("--full", help="To the last step at once.")] = False,
+    override_freeze: Anyway = False,
 ) -> None:
     """Take the next step now, unless a look taken now fails. You vouch for what is inconclusive."""
     _tell(flag, Wish(Action.promote, full=full, override_freeze=override_freeze), by, reason, step)
@@ -125,11 +128,7 @@ def promote(
 
 @app.command()
 def skip(
-    reason: str = _REASON,
-    flag: str = _FLAG,
-    by: str | None = _BY,
-    step: int | None = _STEP,
-    override_freeze: bool = _FREEZE,
+    reason: Reason, flag: Flag = ENROLMENT, by: By = None, step: At = None, override_freeze: Anyway = False
 ) -> None:
     """Take the next step now, whatever is measured."""
     _tell(flag, Wish(Action.skip, override_freeze=override_freeze), by, reason, step)
@@ -137,11 +136,11 @@ def skip(
 
 @app.command()
 def abort(
-    reason: str = _REASON,
-    flag: str = _FLAG,
-    by: str | None = _BY,
-    step: int | None = _STEP,
-    to: To = _TO,
+    reason: Reason,
+    flag: Flag = ENROLMENT,
+    by: By = None,
+    step: At = None,
+    to: Annotated[To, typer.Option("--to", help="Where the flag is left.")] = To.zero,
 ) -> None:
     """End it; games in play stay with whoever has them."""
     _tell(flag, Wish(Action.abort, to=to), by, reason, step)
@@ -149,12 +148,14 @@ def abort(
 
 @app.command()
 def retry(
-    reason: str = _REASON,
-    flag: str = _FLAG,
-    by: str | None = _BY,
-    step: int | None = _STEP,
-    from_step: bool = typer.Option(False, "--from-step", help="From the step it left, not from the first."),
-    override_freeze: bool = _FREEZE,
+    reason: Reason,
+    flag: Flag = ENROLMENT,
+    by: By = None,
+    step: At = None,
+    from_step: Annotated[
+        bool, typer.Option("--from-step", help="From the step it left, not from the first.")
+    ] = False,
+    override_freeze: Anyway = False,
 ) -> None:
     """Begin one that was aborted or rolled back again, with the same plan."""
     wish = Wish(Action.retry, from_step=from_step, override_freeze=override_freeze)
@@ -162,15 +163,13 @@ def retry(
 
 
 @app.command()
-def undo(reason: str = _REASON, flag: str = _FLAG, by: str | None = _BY, step: int | None = _STEP) -> None:
+def undo(reason: Reason, flag: Flag = ENROLMENT, by: By = None, step: At = None) -> None:
     """Set the flag back to what it was before the rollout, even after it has completed."""
     _tell(flag, Wish(Action.undo), by, reason, step)
 
 
 @app.command()
-def status(
-    flag: str = _FLAG, as_json: bool = typer.Option(False, "--json", help="Machine-readable.")
-) -> None:
+def status(flag: Flag = ENROLMENT, as_json: Json = False) -> None:
     """Where the newest rollout stands, and what was measured last."""
     with _connection() as connection:
         rollout = rollouts.newest(connection, flag)
@@ -187,7 +186,7 @@ def status(
 
 @app.command()
 def watch(
-    flag: str = _FLAG,
+    flag: Flag = ENROLMENT,
     seconds: float = typer.Option(1.0, "--every", min=0.2, max=60, help="Seconds between two looks at it."),
 ) -> None:
     """A live view, until it ends or Ctrl-C."""
@@ -202,9 +201,9 @@ def watch(
 
 @app.command()
 def history(
-    flag: str = _FLAG,
+    flag: Flag = ENROLMENT,
     limit: int = typer.Option(50, min=1, max=1000, help="Most changes to show."),
-    as_json: bool = typer.Option(False, "--json", help="Machine-readable."),
+    as_json: Json = False,
 ) -> None:
     """Every change of the newest rollout: when, who, what, why; newest first."""
     with _connection() as connection:
@@ -217,7 +216,7 @@ def history(
 
 @app.command("plan")
 def show_plan(
-    plan: Path | None = _PLAN,
+    plan: PlanFile = None,
     as_yaml: bool = typer.Option(False, "--yaml", help="As a file to change and start with."),
 ) -> None:
     """Show a plan, and whether it makes sense; without --plan the default one. Needs no database."""
