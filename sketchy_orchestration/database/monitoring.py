@@ -107,16 +107,22 @@ def inputs(connection: Connection[Row], window: timedelta) -> list[Input]:
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """Events of the ledger: written, settled (delivered, dead or expired), and lost track of."""
+    """Events of the ledger: written, settled (delivered, dead or expired), and lost track of: neither settled
+    nor known to wait."""
 
     written: int
     settled: int
     unaccounted: int
 
 
+def refresh_ledger(connection: Connection[Row]) -> None:
+    """Bring the ledger's open hours up to date; reads the events of two hours at least."""
+    connection.execute(query("monitoring.refresh_ledger"))
+
+
 def accounted(connection: Connection[Row], window: timedelta) -> Accounted:
     """What the ledger says of a window; its open hours are brought up to date first."""
-    connection.execute(query("monitoring.refresh_ledger"))
+    refresh_ledger(connection)
     since = database_now(connection) - window
     with connection.cursor(row_factory=class_row(Accounted)) as cursor:
         found = cursor.execute(query("monitoring.accounted"), {"since": since}).fetchone()

@@ -80,7 +80,10 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Timer monitoring executions per hour",
                 "short",
-                (("3600 * rate(sketchy_timer_monitoring_executions_total[5m])", "sweeps"),),
+                (
+                    ("3600 * rate(sketchy_timer_monitoring_executions_total[5m])", "sweeps"),
+                    ("3600 * rate(sketchy_timer_monitoring_failures_total[5m])", "failure"),
+                ),
             ),
             Panel(
                 "Event broadcasting per hour",

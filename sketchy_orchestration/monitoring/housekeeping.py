@@ -178,7 +178,7 @@ def old_rows(settings: Settings, *, dry_run: bool = False) -> Done:
     done = Done("old_rows", dry_run)
     with _session(settings, done.job) as connection:
         if not dry_run:
-            connection.execute("select orchestration.refresh_ledger()")
+            monitoring.refresh_ledger(connection)
         folded = maintenance.fold_minutes(connection, MINUTES_KEPT, dry_run=dry_run)
         done.removed["metric minutes folded into hours"] = folded
         for what, keep in OLD_KEPT.items():

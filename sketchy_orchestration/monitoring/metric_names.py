@@ -92,13 +92,15 @@ GAUGES: Mapping[str, Gauge] = {
         "sketchy_database_oldest_transaction_seconds", "Age of the oldest open transaction"
     ),
     "switch_on": Gauge("sketchy_switch_on", "1 while a switch is on", "flag"),
-    "ledger_unaccounted": Gauge("sketchy_ledger_unaccounted", "Events of closed hours without an outcome"),
+    "ledger_unaccounted": Gauge(
+        "sketchy_ledger_unaccounted", "Events that have no outcome and that no relay knows of"
+    ),
     "roll_up_age_seconds": Gauge("sketchy_roll_up_age_seconds", "Age of the newest rolled up minute"),
-    "canary_age_seconds": Gauge("sketchy_canary_age_seconds", "Since a canary was last heard", "region"),
-    "canary_milliseconds": Gauge(
     "rollout_unwatched_seconds": Gauge(
         "sketchy_rollout_unwatched_seconds", "How long an active rollout's look has been due"
     ),
+    "canary_age_seconds": Gauge("sketchy_canary_age_seconds", "Since a canary was last heard", "region"),
+    "canary_milliseconds": Gauge(
         "sketchy_canary_last_seconds", "From publish to hearing, of the last canary", "region", 1000
     ),
     "dagster_daemon_alive": Gauge("sketchy_dagster_daemon_alive", "1 while Dagster's daemons beat"),
@@ -127,6 +129,7 @@ GAUGES: Mapping[str, Gauge] = {
 
 COUNTS: tuple[Count, ...] = (
     Count("sketchy_timer_monitoring_executions", "Sweeps of all timer shifts", "shifts", only="timer:sweeps"),
+    Count("sketchy_timer_monitoring_failures", "Sweeps that failed", "shifts", only="timer:errors"),
     Count("sketchy_event_broadcasting_success", "Events accepted by PubNub", "outcomes", only="delivered"),
     Count("sketchy_event_broadcasting_failures", "Publishes that failed", "failed_attempts", "reason"),
     Count("sketchy_events_settled", "Events by what became of them", "outcomes", "outcome"),

@@ -133,7 +133,7 @@ RULES: tuple[Rule, ...] = (
         "ledger_unaccounted",
         0,
         _WRITE,
-        "{value} events of closed hours have no outcome",
+        "{value} events have been lost track of: no outcome, and no relay knows of them",
     ),
     Rule(
         "trigger_failures",

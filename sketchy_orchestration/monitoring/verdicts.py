@@ -40,7 +40,7 @@ ASKED: tuple[Judged, ...] = (
     Judged("timer_lateness", "none_set_aside", Weight.warn, "No game is set aside"),
     Judged("event_delivery", "none_waits_long", Weight.error, "No event has waited for more than 30 s"),
     Judged("event_delivery", "no_dead_letters", Weight.warn, "No dead letter waits for a person"),
-    Judged("event_delivery", "all_accounted", Weight.error, "Every event of closed hours has an outcome"),
+    Judged("event_delivery", "all_accounted", Weight.error, "Every event has its outcome, or waits for it"),
     Judged("pool", "connections_left", Weight.warn, "The database has connections left"),
     Judged("shifts", "two_timer_shifts", Weight.error, "Two timer shifts are at work"),
     Judged("shifts", "two_fanout_shifts", Weight.error, "Two fan-out shifts are at work"),

@@ -52,12 +52,27 @@ class Look:
 class Watchman:
     """Looks again and again, each time on a connection of its own.
 
+    Args:
+        levels_every: seconds for which service levels, a read of a month's minutes, are kept.
+        ledger_every: seconds between two balances of the ledger, which counts the events of two hours;
+            None: somebody else brings it up to date.
+
     Raises:
         WrongChannelError: a channel's setting cannot be used.
     """
 
-    def __init__(self, settings: Settings, *, channels: Channels | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        channels: Channels | None = None,
+        levels_every: float = LEVELS_SECONDS,
+        ledger_every: float | None = None,
+    ) -> None:
         self._settings = settings
+        self._levels_every = levels_every
+        self._ledger_every = ledger_every
+        self._balanced = float("-inf")
         self._channels = channels if channels is not None else Channels.of(settings)
         self._alerting = Alerting(settings, channels=self._channels)
         self._levels: tuple[float, Signals] | None = None
@@ -88,8 +103,8 @@ class Watchman:
 
     def _look(self, connection: psycopg.Connection[Row], flights: Sequence[Flight]) -> Look:
         record(connection, flights, self._settings.region)
-        rolled = monitoring.roll_up(connection)
-        if self._levels is None or time.monotonic() - self._levels[0] >= LEVELS_SECONDS:
+        rolled = self._count(connection)
+        if self._levels is None or time.monotonic() - self._levels[0] >= self._levels_every:
             self._levels = (time.monotonic(), level_signals(connection, self._settings))
         evaluation = self._alerting.evaluate(connection, self._levels[1])
         began = time.perf_counter()
@@ -100,6 +115,20 @@ class Watchman:
         read_ms = (time.perf_counter() - began) * 1000
         checks = health.checks_of(round_trip, signals, pooler="none", read_ms=read_ms)
         return Look(checks, signals, rolled, evaluation)
+
+    def _count(self, connection: psycopg.Connection[Row]) -> int:
+        """Roll up, and now and then balance the ledger; when that fails, alerts of the moment still work."""
+        rolled = 0
+        try:
+            rolled = monitoring.roll_up(connection)
+            if self._ledger_every is not None and time.monotonic() - self._balanced >= self._ledger_every:
+                self._balanced = time.monotonic()
+                monitoring.refresh_ledger(connection)
+        except psycopg.Error as error:
+            if connection.broken:
+                raise
+            log.warning("not_counted", error=" ".join(str(error).split()))
+        return rolled
 
     def _away(self, said: str) -> float:
         """Tell somebody, at most once in a while; for how many seconds it has been away."""

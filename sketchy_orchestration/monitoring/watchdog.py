@@ -17,6 +17,9 @@ from sketchy_orchestration.settings import Settings
 
 CANARY_EVERY = 10.0
 LOOK_EVERY = 10.0
+LEVELS_LOOKS = 6
+LEDGER_LOOKS = 30
+"""Service levels are read at every sixth look, once a minute as delivered; the ledger every five minutes."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +42,7 @@ async def watch(
         KeysetError, WrongChannelError: a setting is missing or wrong.
     """
     keyset = Keyset.of(settings)
-    watchman = Watchman(settings)
+    watchman = Watchman(settings, levels_every=LEVELS_LOOKS * every, ledger_every=LEDGER_LOOKS * every)
     needed = [name for name in NEEDED if not (without_dagster and name == "dagster_daemon")]
     async with AsyncExitStack() as stack:
         canary: Canary | None = None

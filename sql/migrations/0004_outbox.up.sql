@@ -105,9 +105,12 @@ create table orchestration.ledger (
     delivered bigint not null,
     dead bigint not null,
     expired bigint not null,
-    closed boolean not null default false
+    closed boolean not null default false,
+    waiting bigint not null default 0
 );
 comment on column orchestration.ledger.closed is 'Its partition is gone: the counts are final';
+comment on column orchestration.ledger.waiting is
+    'Of the rest, those a relay knows of; what is neither settled nor waiting has been lost';
 
 -- The last seq of games whose events have left with their partition.
 create table orchestration.last_seqs (
@@ -147,27 +150,44 @@ end
 $$;
 select orchestration.ensure_partitions();
 
--- Brings the ledger's open hours up to date.
-create function orchestration.refresh_ledger(p_since timestamptz default now() - interval '2 hours') returns integer
+-- Brings the ledger's open hours up to date: those since p_since, or the last two and all that did not balance yet.
+-- Counted in one snapshot, so that an event is in one of the counts whatever happens meanwhile. What was counted as
+-- written once stays so: an event that is gone afterwards has been lost.
+create function orchestration.refresh_ledger(p_since timestamptz default null) returns integer
     language plpgsql volatile security definer set search_path = ''
 as $$
 declare
+    -- Beyond so many nobody looks which of them wait: that is an outage, and everything does.
+    v_most constant integer := 100000;
+    v_since timestamptz := date_trunc('hour', coalesce(p_since, least(now() - interval '2 hours', (
+        select min(l.hour) from orchestration.ledger l
+        where not l.closed and l.written <> l.delivered + l.dead + l.expired))));
     v_rows integer;
 begin
-    insert into orchestration.ledger as l (hour, written, delivered, dead, expired)
-    select hour, sum(written), sum(delivered), sum(dead), sum(expired)
-    from (
-        select date_trunc('hour', occurred_at) as hour, count(*) as written, 0 as delivered, 0 as dead, 0 as expired
-        from orchestration.outbox where occurred_at >= date_trunc('hour', p_since) group by 1
-        union all
-        select date_trunc('hour', occurred_at), 0, count(*) filter (where outcome = 'delivered'),
-               count(*) filter (where outcome = 'dead'), count(*) filter (where outcome = 'expired')
-        from orchestration.outcomes where occurred_at >= date_trunc('hour', p_since) group by 1
-    ) counts group by hour
+    with waits as materialized (
+        select date_trunc('hour', w.occurred_at) as hour, count(*) as n from orchestration.waiting_rows(v_most) w group by 1
+    ), counts as (
+        select hour, sum(written) as written, sum(delivered) as delivered, sum(dead) as dead, sum(expired) as expired
+        from (
+            select date_trunc('hour', occurred_at) as hour, count(*) as written, 0 as delivered, 0 as dead, 0 as expired
+            from orchestration.outbox where occurred_at >= v_since group by 1
+            union all
+            select date_trunc('hour', occurred_at), 0, count(*) filter (where outcome = 'delivered'),
+                   count(*) filter (where outcome = 'dead'), count(*) filter (where outcome = 'expired')
+            from orchestration.outcomes where occurred_at >= v_since group by 1
+        ) c group by hour
+    )
+    insert into orchestration.ledger as l (hour, written, delivered, dead, expired, waiting)
+    select c.hour, c.written, c.delivered, c.dead, c.expired,
+           case when (select sum(w.n) from waits w) >= v_most then greatest(0, c.written - c.delivered - c.dead - c.expired)
+                else coalesce((select w.n from waits w where w.hour = c.hour), 0) end
+    from counts c
     on conflict (hour) do update
-    set written = excluded.written, delivered = excluded.delivered, dead = excluded.dead, expired = excluded.expired
-    where not l.closed and (l.written, l.delivered, l.dead, l.expired)
-          is distinct from (excluded.written, excluded.delivered, excluded.dead, excluded.expired);
+    set written = greatest(l.written, excluded.written), delivered = excluded.delivered, dead = excluded.dead,
+        expired = excluded.expired, waiting = excluded.waiting
+    where not l.closed
+      and (l.written, l.delivered, l.dead, l.expired, l.waiting) is distinct from
+          (greatest(l.written, excluded.written), excluded.delivered, excluded.dead, excluded.expired, excluded.waiting);
     get diagnostics v_rows = row_count;
     return v_rows;
 end

@@ -4,6 +4,7 @@ drop function orchestration.shift_counts();
 drop function orchestration.minutes_down(timestamptz, timestamptz);
 drop function orchestration.metric_samples(timestamptz, timestamptz);
 drop function orchestration.waiting_events(integer);
+drop function orchestration.waiting_rows(integer);
 drop function orchestration.observe(text, text, double precision, text);
 drop function orchestration.merge_buckets(jsonb, jsonb);
 drop function orchestration.bucket_of(double precision);

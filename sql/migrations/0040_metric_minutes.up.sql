@@ -74,31 +74,34 @@ begin atomic
 end;
 
 -- Events that have no outcome, by what the relays saved of each lane: no day's partition is read whole.
-create function orchestration.waiting_events(p_limit integer default 10000)
-    returns table (waiting bigint, oldest timestamptz)
+create function orchestration.waiting_rows(p_limit integer) returns table (id bigint, occurred_at timestamptz)
     language plpgsql stable security definer set search_path = ''
 as $$
 begin
     return query
-    select count(*), min(w.occurred_at)
-    from (
-        select o.id, o.occurred_at
-        from orchestration.lane_progress l
-        cross join lateral (
-            select c.id, c.occurred_at from orchestration.outbox c
-            where c.lane = l.lane and l.cursor is not null and c.txid >= pg_snapshot_xmax(l.cursor)
-            union
-            select c.id, c.occurred_at from orchestration.outbox c
-            where c.lane = l.lane and c.txid = any (array(select pg_snapshot_xip(l.cursor)))
-            union
-            select c.id, c.occurred_at from orchestration.outbox c
-            where c.lane = l.lane and c.id >= case when l.cursor is null then 0 else l.waiting_from end
-        ) o
-        where not exists (select from orchestration.outcomes d
-                          where d.outbox_id = o.id and d.occurred_at = o.occurred_at)
-        limit p_limit
-    ) w;
+    select o.id, o.occurred_at
+    from orchestration.lane_progress l
+    cross join lateral (
+        select c.id, c.occurred_at from orchestration.outbox c
+        where c.lane = l.lane and l.cursor is not null and c.txid >= pg_snapshot_xmax(l.cursor)
+        union
+        select c.id, c.occurred_at from orchestration.outbox c
+        where c.lane = l.lane and c.txid = any (array(select pg_snapshot_xip(l.cursor)))
+        union
+        select c.id, c.occurred_at from orchestration.outbox c
+        where c.lane = l.lane and c.id >= case when l.cursor is null then 0 else l.waiting_from end
+    ) o
+    where not exists (select from orchestration.outcomes d
+                      where d.outbox_id = o.id and d.occurred_at = o.occurred_at)
+    limit p_limit;
 end
+$$;
+
+create function orchestration.waiting_events(p_limit integer default 10000)
+    returns table (waiting bigint, oldest timestamptz)
+    language sql stable security definer set search_path = ''
+as $$
+    select count(*), min(w.occurred_at) from orchestration.waiting_rows(p_limit) w;
 $$;
 
 -- One sample for each fact of [p_from, p_to): value is null where only the count matters.
@@ -315,7 +318,7 @@ $$;
 revoke all on function
     orchestration.bucket_of(double precision), orchestration.merge_buckets(jsonb, jsonb),
     orchestration.observe(text, text, double precision, text), orchestration.waiting_events(integer),
-    orchestration.metric_samples(timestamptz, timestamptz), orchestration.minutes_down(timestamptz, timestamptz),
+    orchestration.waiting_rows(integer), orchestration.metric_samples(timestamptz, timestamptz), orchestration.minutes_down(timestamptz, timestamptz),
     orchestration.roll_up_minutes(timestamptz, interval), orchestration.shift_counts(),
     orchestration.fold_minutes(timestamptz, boolean)
     from public;

@@ -134,8 +134,9 @@ begin
     from orchestration.flags f where f.name in ('triggers', 'timer_monitoring', 'pubnub_broadcasting', 'grace_period');
 
     return query
-    select 'ledger_unaccounted', '', coalesce(sum(l.written - l.delivered - l.dead - l.expired), 0)::float8
-    from orchestration.ledger l where l.closed;
+    select 'ledger_unaccounted', '',
+           coalesce(sum(greatest(0, l.written - l.delivered - l.dead - l.expired - l.waiting)), 0)::float8
+    from orchestration.ledger l;
 
     return query select 'roll_up_age_seconds', '', extract(epoch from v_now - r.until)::float8 from orchestration.rolled_up r;
 
@@ -143,7 +144,6 @@ begin
     select 'alert_open_seconds', a.rule, extract(epoch from v_now - min(a.since))::float8
     from orchestration.alerts a where a.resolved_at is null group by a.rule;
 
-    -- The newest of each: what Dagster, canaries and people report.
     -- How much longer ago than its plan asks for an active rollout was looked at last; whoever walks it looks, even while
     -- it is paused.
     return query
@@ -151,6 +151,7 @@ begin
                v_now - greatest(r.looked_at, r.changed_at)) - (r.plan ->> 'every_seconds')::float8)), 0)::float8
     from orchestration.rollouts r where r.state in ('running', 'paused');
 
+    -- The newest of each: what Dagster, canaries and people report.
     return query
     with recursive kinds (name, label) as (
         -- One step of the index for each kind, however often it was observed.

@@ -34,7 +34,7 @@ select orchestration.observe(%(name)s, %(label)s, %(value)s, %(note)s)
 -- Every event beside what became of it, of the hours the ledger knows.
 select coalesce(sum(l.written), 0)::bigint as written,
        coalesce(sum(l.delivered + l.dead + l.expired), 0)::bigint as settled,
-       coalesce(sum(l.written - l.delivered - l.dead - l.expired) filter (where l.closed), 0)::bigint as unaccounted
+       coalesce(sum(greatest(0, l.written - l.delivered - l.dead - l.expired - l.waiting)), 0)::bigint as unaccounted
 from orchestration.ledger l where l.hour >= %(since)s::timestamptz
 
 -- name: refresh_ledger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections import Counter
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import pytest
 from sketchy_orchestration.monitoring import housekeeping
 from tests.e2e.watched import Watched, watched_system
 
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("alerts"), pytest.mark.timeout(400)]
 
 _CANNOT_MOVE = """
@@ -37,11 +39,21 @@ _NO_DAYS_AHEAD = """
         loop execute 'drop table ' || v_table; end loop;
     end $$
 """
-_MINUTES_PASS = """
+_TIME_PASSES = """
     update orchestration.attempts set at = at - interval '6 minutes'
     where at > now() - interval '6 minutes';
-    update orchestration.metric_minutes set minute = minute - interval '20 minutes'
-    where minute > now() - interval '20 minutes';
+    update orchestration.metric_minutes set minute = minute - interval '{0}';
+"""
+_NOBODY_MAY_ROLL_UP = (
+    "revoke execute on function orchestration.roll_up_minutes(timestamptz, interval) from sketchy_operator"
+)
+_LOST = """
+    delete from orchestration.outcomes where outbox_id =
+        (select min(id) from orchestration.outbox where game_id = %s)
+"""
+_UNSETTLED = """
+    select count(*) from orchestration.outbox o where o.game_id = %s
+      and not exists (select from orchestration.outcomes c where c.outbox_id = o.id)
 """
 
 
@@ -50,14 +62,18 @@ def test_every_fault_is_told_once_and_its_end_too(home: Path) -> None:
         players_leave(watched)
         pubnub_fails_and_throttles(watched)
         publishing_comes_near_its_rate(watched)
+        lost = an_outcome_is_lost(watched)
         the_key_is_wrong(watched)
+        the_loss_is_settled(watched, lost)
         all_shifts_hang(watched)
         one_shift_dies(watched, home)
+        watched.resolves(0, "ledger_unaccounted")
         the_database_is_misused(watched)
         games_and_events_break(watched)
         a_channel_is_away(watched)
         a_sweep_takes_long(watched)
-        the_error_rate_was_high(watched)
+        nobody_rolls_up(watched)
+        budgets_burned_and_the_plan_was_used(watched)
         nothing_was_told_that_is_not_written_down(watched)
         print(sorted({row[0] for row in watched.alerts(0)}))  # noqa: T201  figures of the report
 
@@ -87,14 +103,41 @@ def pubnub_fails_and_throttles(watched: Watched) -> None:
         watched.scene.game(players=6)
     watched.fires(after, "pubnub_failures", "pubnub_throttled")
     watched.pubnub.faults.off()
+    watched.over("events_waiting")
 
 
 def publishing_comes_near_its_rate(watched: Watched) -> None:
     after = watched.newest()
     watched.scene.flag("publish_rate", value=1)
-    watched.fires(after, "pubnub_rate_limit_near")
+    for _ in range(4):
+        watched.scene.game(players=6)
+    watched.fires(after, "pubnub_rate_limit_near", "events_held_back")
     watched.scene.flag("publish_rate", value=0)
-    watched.resolves(after, "pubnub_rate_limit_near")
+    watched.resolves(after, "pubnub_rate_limit_near", "events_held_back")
+    watched.over("events_waiting")
+
+
+def an_outcome_is_lost(watched: Watched) -> str:
+    """As if a relay had forgotten the event; the game."""
+    scene = watched.scene
+    game = scene.game(players=2)
+    scene.join(game.id, scene.users(1)[0])
+    watched.until(lambda: scene.one(_UNSETTLED, game.id) == 0, "not everything is delivered")
+    scene.do(_LOST, game.id)
+    return game.id
+
+
+def the_loss_is_settled(watched: Watched, game: str) -> None:
+    """It was told while everything else waited, too; somebody acts by the runbook."""
+    watched.fires(0, "ledger_unaccounted")
+    assert watched.scene.one(_UNSETTLED, game) == 1
+    (settle,) = [text for text in sql_of("ledger-unaccounted.md") if text.startswith("insert")]
+    watched.scene.do(settle)
+
+
+def sql_of(runbook: str) -> list[str]:
+    """The statements it gives to psql."""
+    return re.findall(r'^psql .* -c "(.*)"$', (RUNBOOKS / runbook).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def the_key_is_wrong(watched: Watched) -> None:
@@ -224,11 +267,35 @@ def a_sweep_takes_long(watched: Watched) -> None:
     watched.until(lambda: scene.phase(slow.id) == "drawing", "the slow game does not move")
 
 
-def the_error_rate_was_high(watched: Watched) -> None:
-    """Its minutes have ended by now, or soon will."""
-    watched.fires(0, "high_error_rate")
-    watched.scene.do(_MINUTES_PASS)
-    watched.resolves(0, "high_error_rate", "pubnub_failures", "pubnub_throttled")
+def nobody_rolls_up(watched: Watched) -> None:
+    """The roll-up fails, and time goes on; alerts of the moment still work, as this one shows."""
+    scene, after = watched.scene, watched.newest()
+    scene.do(_NOBODY_MAY_ROLL_UP)
+    scene.do("update orchestration.rolled_up set until = until - interval '5 minutes'")
+    watched.fires(after, "roll_up_late")
+    scene.do(_NOBODY_MAY_ROLL_UP.replace("revoke", "grant").replace(" from ", " to "))
+    watched.resolves(after, "roll_up_late")
+
+
+def budgets_burned_and_the_plan_was_used(watched: Watched) -> None:
+    """All that failed above: it shows once its minutes have ended, and is over when they have passed."""
+    scene = watched.scene
+    now = scene.one("select clock_timestamp()")
+
+    def counted() -> bool:
+        scene.do("select orchestration.roll_up_minutes(clock_timestamp() + interval '1 minute')")
+        return bool(scene.one("select until > %s from orchestration.rolled_up", now))
+
+    watched.until(counted, "the minute is not rolled up")
+    watched.fires(0, "high_error_rate", "budget_burning_fast", "pubnub_usage")
+    after = watched.newest()
+    # Out of the window of an hour, not out of that of three days.
+    scene.do(_TIME_PASSES.format("90 minutes"))
+    watched.resolves(0, "high_error_rate", "budget_burning_fast", "pubnub_failures", "pubnub_throttled")
+    watched.fires(after, "budget_burning_slow")
+    scene.do(_TIME_PASSES.format("31 days"))
+    watched.resolves(after, "budget_burning_slow")
+    watched.resolves(0, "pubnub_usage")
 
 
 def nothing_was_told_that_is_not_written_down(watched: Watched) -> None:

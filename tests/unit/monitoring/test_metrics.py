@@ -13,6 +13,7 @@ TOTALS = (
     MetricSum("outcomes", "delivered", 7, 0, 0, {}),
     MetricSum("outcomes", "dead", 1, 0, 0, {}),
     MetricSum("shifts", "timer:sweeps", 90, 0, 0, {}),
+    MetricSum("shifts", "timer:errors", 2, 0, 0, {}),
     MetricSum("failed_attempts", "throttled", 3, 0, 0, {}),
 )
 
@@ -43,6 +44,21 @@ def test_counts_times_and_signals_are_exposed() -> None:
     assert found["sketchy_lateness_seconds_bucket", ("drawing", "0.001")] == 1
     assert found["sketchy_lateness_seconds_bucket", ("drawing", "0.015")] == 3
     assert found["sketchy_lateness_seconds_bucket", ("drawing", "+Inf")] == 4
+
+
+def test_the_five_counters_that_were_asked_for_are_there_by_name() -> None:
+    found = samples(Snapshot(True, {("error_ratio_5m", ""): 0.25}, TOTALS, 20.0))
+    asked = {
+        "timerMonitoringExecutions": ("_total", 90),
+        "eventBroadcastingSuccess": ("_total", 7),
+        "eventBroadcastingFailures": ("_total", 3),
+        "averageExecutionTime": ("_seconds", 0.02),
+    }
+    for name, (ending, value) in asked.items():
+        words = re.sub(r"([A-Z])", r"_\1", name).lower()
+        assert sum(v for (one, _), v in found.items() if one == f"sketchy_{words}{ending}") == value
+    assert found["sketchy_error_ratio", ()] == 0.25  # errorRate
+    assert found["sketchy_timer_monitoring_failures_total", ()] == 2
 
 
 def test_without_a_database_only_that_is_said() -> None:
