@@ -73,7 +73,8 @@ def _act(
         )
     missing = set(ids) - {one.game_id for one in done}
     for one in done:
-        typer.echo(f"{one.game_id}  {one.phase:<9} {'would be: ' if dry_run else ''}{one.outcome}")
+        would = "would be: " if dry_run and not one.outcome.startswith(("is ", "has ")) else ""
+        typer.echo(f"{one.game_id}  {one.phase:<9} {would}{one.outcome}")
     if dry_run:
         typer.echo(f"{len(done)} games; nothing was changed: give --yes to do it")
     if missing:
@@ -119,7 +120,7 @@ def show(
         if who["set_aside_error"]:
             told = escape(f"until {utc(who['retry_at'])}: {who['set_aside_error']}")
             console.print(f"[red]set aside[/] {told}", highlight=False, soft_wrap=True)
-    table = Table("at (UTC)", "kind", "seq", "what", "detail")
+    table = Table("at (UTC)", "kind", "seq", "what", "detail", "request")
     for one in moments:
         table.add_row(
             utc(one.at),
@@ -127,6 +128,7 @@ def show(
             "" if one.seq is None else str(one.seq),
             escape(one.what),
             escape(one.detail),
+            escape(one.request_id or ""),
         )
     console.print(table)
 

@@ -56,7 +56,7 @@ def timers(
 
 
 def _screen(connection: Connection[Row], window: timedelta) -> Group:
-    numbers = Table("transitions by the timer", "", "p50", "p95", "p99", "max", "early", "rebased")
+    numbers = Table("transitions by the timer", "how many", "p50", "p95", "p99", "max", "early", "rebased")
     for span in (games.LIVE, window):
         late = games.lateness(connection, span)
         shown = [f"{value:.1f} ms" for value in late.percentiles] if late.percentiles else ["-"] * 3

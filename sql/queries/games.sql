@@ -28,12 +28,13 @@ from (
     select t.at, 'phase' as kind, null::bigint as seq, t.from_phase || ' -> ' || t.to_phase as what,
            t.cause || coalesce(', deadline ' || orchestration.iso(t.deadline), '')
                || coalesce(', ' || round(t.lateness_ms::numeric, 1) || ' ms late', '')
-               || case when t.rebased then ', rebased' else '' end as detail,
+               || case when t.rebased then ', rebased' else '' end
+               || coalesce(', until ' || orchestration.iso(t.next_deadline), '') as detail,
            t.request_id, 1 as k, t.id
     from orchestration.transitions t where t.game_id = %(id)s
     union all
     select o.occurred_at, 'event', s.seq, o.type,
-           coalesce(c.outcome || coalesce(' ' || (select string_agg(k || '@' || v, ' ' order by k)
+           coalesce(c.outcome || coalesce(' ' || (select string_agg(replace(k, '-' || o.game_id, '') || '@' || v, ' ' order by k)
                                                   from jsonb_each_text(c.timetokens) x (k, v)), '')
                     || ', ' || round(extract(epoch from c.at - o.occurred_at) * 1000, 1) || ' ms after', 'waiting'),
            o.request_id, 2, o.id

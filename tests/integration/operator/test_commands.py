@@ -113,7 +113,18 @@ def test_acts_on_all_games_say_first_and_hold_few_at_a_time(
     run("games", "resume", "--all-live", "--reason", "a test", "--yes")
     run("games", "advance", *map(str, ids), "--reason", "a test", "--yes")
     assert set(phases(connection).values()) == {"drawing"}
-    assert "drawing until" in run("games", "show", str(ids[0]))
+    shown = run("games", "show", str(ids[0]))
+    assert "drawing until" in shown
+    told = json.loads(run("games", "show", str(ids[0]), "--json"))["timeline"]
+    (moved,) = [line for line in told if line["what"] == "briefing -> drawing"]
+    deadline = connection.execute(
+        "select orchestration.iso(deadline) from orchestration.live_games where game_id = %s", [ids[0]]
+    ).fetchone()
+    assert deadline is not None
+    assert moved["detail"].startswith("operator, deadline ")
+    assert moved["detail"].endswith(f", until {deadline[0]}")
+    # Enough of it to tell which request it was, however narrow the screen.
+    assert moved["request_id"][:6] in shown
 
 
 def test_who_only_asks_keeps_nobody_waiting(
