@@ -1,4 +1,4 @@
-"""Days of Dagster's storage: the rows a running one has left, a quarter of as many as a day has of each."""
+"""Days of Dagster's storage: the rows a running one has left, a sixteenth of as many as a day has of each."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import psycopg
 
-_PART = 4
-"""Sizes are multiplied by this, rows divided: the test takes a quarter of the time."""
+_PART = 16
+"""Sizes are multiplied by this, rows divided: the test takes a sixteenth of the time."""
 _SHIFT_RUNS = 96 // _PART
 """Runs a day of each kind of shift: two at a time, half an hour each."""
-_OTHER_RUNS = 29 // _PART
-"""Scheduled jobs a day: reconcile 24, partitions_ahead 4, housekeeping."""
+_OTHER_RUNS = 32 // _PART
+"""Scheduled jobs a day, rounded up: reconcile 24, partitions_ahead 4, housekeeping."""
 _POINTS = 288 // _PART
 """Points a day of each runless asset: one about every five minutes."""
 _POINTS_OF_A_SHIFT = 6
-_CHECKS = 24 // _PART
+_CHECKS = 32 // _PART
 
 _TICKS = """
     with seen as (
