@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from sketchy_orchestration.defs.monitoring import jobs, ops
+from sketchy_orchestration.defs.resources import PostgresResource
 from sketchy_orchestration.local.postgres import RunningPostgres
 from sketchy_orchestration.monitoring import recovery
 from sketchy_orchestration.monitoring.recovery import Backup
@@ -76,3 +80,25 @@ def test_a_broken_invariant_is_found(
     )
     done = recovery.verify(recovery.dump(settings, postgres, tmp_path / "backup"), postgres)
     assert done.problems == ["seq without gaps: broken 1 times"]
+
+
+def test_the_job_fails_when_the_disk_turns_a_single_bit(
+    database_url: str, postgres: RunningPostgres, facts: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts.transition(count=50)
+    written = recovery.dump
+
+    def damaged(*given: Any, **more: Any) -> Backup:
+        backup = written(*given, **more)
+        data = bytearray(backup.path.read_bytes())
+        data[len(data) // 2] ^= 1
+        backup.path.write_bytes(data)
+        return backup
+
+    monkeypatch.setattr(recovery, "dump", damaged)
+    monkeypatch.setattr(ops, "scratch_server", lambda: nullcontext(postgres))
+    resources = {"postgres": PostgresResource(database_url=database_url)}
+    done = jobs.recovery_drill.execute_in_process(resources=resources, raise_on_error=False)
+    (failed,) = [event for event in done.all_node_events if event.event_type_value == "STEP_FAILURE"]
+    told = str(failed.step_failure_data.user_failure_data or failed.step_failure_data.error)
+    assert "the backup cannot be trusted: the file is not the one that was written" in told

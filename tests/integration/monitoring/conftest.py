@@ -11,6 +11,9 @@ import pytest
 from sketchy_orchestration.database import monitoring
 from sketchy_orchestration.database.connect import Role, Row, connect
 from sketchy_orchestration.settings import Settings
+from tests.integration.migrations.conftest import start_pooler
+
+__all__ = ["Facts", "facts", "operator", "settings", "start_pooler"]
 
 
 @pytest.fixture

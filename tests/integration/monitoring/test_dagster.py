@@ -52,11 +52,14 @@ def test_assets_are_reported_every_five_minutes_and_checks_when_they_change(
     # What has changed is told at once, and only once.
     assert reporter.report(instance, settings, look, memory, now + 330) == "1 checks reported"
     assert reporter.report(instance, settings, look, memory, now + 602) == "5 assets and 0 checks reported"
+    # Hourly all of them are, so that nobody takes an old one for what is so.
+    hourly = reporter.report(instance, settings, look, memory, now + 3601)
+    assert hourly == f"5 assets and {len(ASKED)} checks reported"
     latest = points(instance, "service_levels")[0].metadata
     assert latest["timer_accuracy_percent"].value == 100.0
     assert "| service level |" in str(latest["report"].value)
     assert points(instance, "shifts")[0].metadata["timer_at_work"].value == 2.0
-    assert len(points(instance, "pool")) == 3
+    assert len(points(instance, "pool")) == 4
     together = points(instance, "timer_lateness")[0].metadata
     assert together["all_transitions"].value == 5.0
     assert 2 < float(str(together["all_lateness_p99_ms"].value)) < 5
@@ -69,18 +72,21 @@ def test_assets_are_reported_every_five_minutes_and_checks_when_they_change(
 def test_the_checks_can_be_made_by_hand_all_or_one(
     instance: dg.DagsterInstance, settings: Settings, facts: Facts
 ) -> None:
-    facts.at_work()
     assert settings.database_url is not None
     postgres = PostgresResource(database_url=settings.database_url.get_secret_value())
     definitions = dg.Definitions(assets=ASSETS, asset_checks=CHECKS, resources={"postgres": postgres})
     one = dg.AssetCheckKey(dg.AssetKey("shifts"), "two_timer_shifts")
     wanted = (dg.AssetSelection.all_asset_checks(), dg.AssetSelection.checks(one))
     for selection, count in zip(wanted, (len(ASKED), 1), strict=True):
+        facts.at_work()  # each time: a heartbeat counts for five seconds
         job = dg.define_asset_job("by_hand", selection=selection)
         built = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("by_hand")
         done = built.execute_in_process(instance=instance)
         assert done.success
-        assert [each.passed for each in done.get_asset_check_evaluations()] == [True] * count
+        found = done.get_asset_check_evaluations()
+        assert [each.passed for each in found] == [True] * count
+        for each in found:
+            assert each.severity.value.lower() == {one.name: one.weight for one in ASKED}[each.check_name]
 
 
 def test_a_review_writes_its_report_into_the_run(

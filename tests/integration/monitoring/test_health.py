@@ -12,6 +12,7 @@ from sketchy_orchestration.local import processes
 from sketchy_orchestration.monitoring import health
 from sketchy_orchestration.settings import Settings
 from tests.integration.gateway.serving import serving, settings_for
+from tests.integration.migrations.conftest import StartPooler
 from tests.integration.monitoring.conftest import Facts
 
 
@@ -47,6 +48,17 @@ def test_a_database_without_our_schema_or_none_at_all(empty_database: str, datab
     (check,) = health.look_at_database(Settings(_env_file=None, database_url=nobody))
     assert not check.healthy
     assert "no database at" in check.said
+
+
+def test_the_pooler_between_is_named(database_url: str, start_pooler: StartPooler, facts: Facts) -> None:
+    facts.at_work()
+    through = Settings(_env_file=None, database_url=start_pooler(database_url, "session"))
+    assert dict(named(through)["database"].numbers)["pooler"] == "session mode"
+    (check,) = health.look_at_database(
+        Settings(_env_file=None, database_url=start_pooler(database_url, "transaction"))
+    )
+    assert not check.healthy
+    assert "transaction mode" in check.said
 
 
 def test_a_gateway_that_is_not_ready_is_quoted(empty_database: str) -> None:

@@ -14,6 +14,7 @@ from sketchy_orchestration.domain.lateness import bucket_of
 from sketchy_orchestration.domain.service_levels import Tally
 from sketchy_orchestration.monitoring import standing
 from tests.integration.monitoring.conftest import Facts
+from tests.integration.sweep.scene import Scene
 
 HOUR = timedelta(hours=1)
 
@@ -177,6 +178,22 @@ def test_players_measures_stand_beside_the_control_group(operator: psycopg.Conne
     text = standing.markdown(standing.report(operator))
     assert "| legacy | 0 | 3 | 75.000 % |" in text
     assert "Reported: support tickets (helpdesk) 5, satisfaction (survey) 4.5" in text
+
+
+def test_a_drawing_that_is_missing_after_grace_is_lost(
+    operator: psycopg.Connection, connection: psycopg.Connection, database_url: str
+) -> None:
+    scene = Scene(database_url, connection)
+    game = scene.game("drawing", players=4, drawings=2)
+    scene.leave(game.id, next(user for user in game.users if user not in game.drawings))
+    scene.sweep()
+    assert scene.phase(game.id) == "drawing", "there is grace"
+    scene.put(game.id, "drawing", -0.1)
+    scene.sweep()
+    assert scene.phase(game.id) == "voting"
+    scene.do("select orchestration.roll_up_minutes(clock_timestamp() + interval '1 minute')")
+    found = standing.players_measures(monitoring.sums(operator, HOUR))
+    assert found["orchestration"].drawings_lost == 1
 
 
 def _count(connection: psycopg.Connection) -> int:

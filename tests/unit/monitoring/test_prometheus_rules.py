@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from sketchy_orchestration.domain.alerting import Rule
+from sketchy_orchestration.domain.alerting import Channel, Rule
 from sketchy_orchestration.monitoring import prometheus_rules
 from sketchy_orchestration.monitoring.metric_names import GAUGES
 from sketchy_orchestration.monitoring.prometheus_rules import PRODUCT_ONLY, expression, name_of
@@ -75,6 +75,13 @@ def test_promtool_accepts_the_rules_and_the_configuration() -> None:
 
 def test_amtool_accepts_the_configuration() -> None:
     assert "SUCCESS" in run(tool("amtool"), "check-config", DEPLOY / "alertmanager.yml")
+
+
+@pytest.mark.parametrize("channels", sorted({rule.channels for rule in EXPOSED}))
+def test_alertmanager_tells_those_whom_the_product_would_tell(channels: tuple[Channel, ...]) -> None:
+    words = ("config", "routes", "test", f"--config.file={DEPLOY / 'alertmanager.yml'}")
+    told = run(tool("amtool"), *words, f"channels={','.join(channels)}")
+    assert set(told.splitlines()[0].split(",")) == set(channels)
 
 
 def case(rule: Rule, value: float, *, fires: bool) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from sketchy_orchestration.domain.service_levels import (
     overridden,
     standing,
 )
+from sketchy_orchestration.monitoring.standing import levels_of
+from sketchy_orchestration.monitoring.watchdog import CANARY_EVERY, LOOK_EVERY
+from sketchy_orchestration.realtime.timer_shift import SLOW_SWEEP
+from sketchy_orchestration.settings import Settings
 
 
 def times(*values: float) -> Histogram:
@@ -38,6 +42,22 @@ def test_every_level_of_the_contract_is_there_and_its_ambition_asks_no_less() ->
         assert (within is None) == (wanted is None)
         assert wanted is None or wanted < (within or 0)
         assert within is not None or level.ambition.share >= level.contract.share
+
+
+def test_the_contracts_are_those_that_were_asked_for() -> None:
+    found = {level.name: (level.contract.share, level.contract.within_ms) for level in LEVELS}
+    assert found == {
+        "availability": (0.999, None),
+        "timer_accuracy": (0.999, 1_000),
+        "event_delivery": (0.995, None),
+        "error_rate": (0.995, None),
+        "sweep_duration": (0.95, None),  # p95 below 5 s: what counts as slow is counted by the shift
+        "event_latency": (0.95, 2_000),
+        "trigger_duration": (0.95, 500),
+        "global_delivery": (0.99, 1_000),
+    }
+    assert SLOW_SWEEP == 5
+    assert (CANARY_EVERY, LOOK_EVERY) == (10, 10)
 
 
 def test_nothing_happened_is_no_verdict() -> None:
@@ -76,7 +96,8 @@ def test_a_canary_that_was_not_heard_is_bad() -> None:
 
 
 def test_contracts_can_be_overridden_by_name() -> None:
-    changed = {level.name: level for level in overridden({"availability": 0.99})}
+    settings = Settings(_env_file=None, service_levels={"availability": 0.99})
+    changed = {level.name: level for level in levels_of(settings)}
     assert changed["availability"].contract.share == 0.99
     assert changed["event_delivery"] == BY_NAME["event_delivery"]
     with pytest.raises(UnknownLevelError, match=r"availabilty.*there are: availability"):
@@ -92,6 +113,9 @@ def test_contracts_can_be_overridden_by_name() -> None:
         ({60: Tally(9_800, 10_000), 5: Tally(1_000, 1_000)}, None),  # it is over
         ({60: Tally(9_990, 10_000), 5: Tally(990, 1_000)}, None),  # it does not matter
         ({60: Tally(0, 2), 5: Tally(0, 2)}, None),  # too few to wake anybody
+        ({360: Tally(9_900, 10_000), 30: Tally(980, 1_000)}, Pace.fast),
+        ({360: Tally(9_900, 10_000), 30: Tally(1_000, 1_000)}, None),
+        ({4320: Tally(9_989, 10_000), 360: Tally(1_000, 1_000)}, None),
         ({4320: Tally(9_989, 10_000), 360: Tally(998, 1_000)}, Pace.slow),
         ({}, None),
     ],
