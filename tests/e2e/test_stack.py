@@ -66,8 +66,17 @@ def test_the_stack_comes_up_plays_is_joined_and_leaves_nothing_behind(home: Path
             assert row == (False,)
             assert answers(f"http://{environment['PUBNUB_ORIGIN']}/time/0")
             # Nothing but the home folder is needed to join.
+            timers = json.loads(sketchy(home, "timers", "--json").stdout)
+            assert timers["lateness"]["transitions"] > 0
+            assert (timers["lateness"]["early"], timers["set_aside"]) == (0, [])
+            next_due = str(timers["next_deadlines"][0]["game_id"])
+            for act in (("pause",), ("extend", "--seconds", "5")):
+                said = sketchy(home, "games", *act, "--all-live", "--reason", "a test").stdout
+                assert "nothing was changed" in said
+                assert said.count("would be:") >= 4
             for words in (
-                ("timers", "--json"),
+                ("timers",),
+                ("games", "show", next_due),
                 ("flags", "list"),
                 ("migrate", "verify"),
                 ("pubnub", "stats"),
