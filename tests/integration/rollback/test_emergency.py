@@ -183,6 +183,18 @@ def test_a_sweep_that_hangs_does_not_hold_up_the_stop(
     assert "sweep broken off" in {step.name for step in done.done}
 
 
+@pytest.mark.parametrize(
+    ("handler", "release", "what"),
+    [("a cron", None, "would release"), (None, None, "would keep"), ("a cron", False, "would keep")],
+)
+def test_games_are_released_where_somebody_else_can_move_them(
+    settings: Settings, handler: str | None, release: bool | None, what: str
+) -> None:
+    settings = settings.model_copy(update={"legacy_handler": handler})
+    done = emergency_stop(settings, by="ann", reason="x", release=release, dry_run=True)
+    assert what in {step.name for step in done.done}
+
+
 def test_refusals_say_why(settings: Settings) -> None:
     with pytest.raises(RollbackError, match="needs a reason"):
         emergency_stop(settings, by="ann", reason=" ")

@@ -11,6 +11,7 @@ from sketchy_orchestration.domain.rollback import Risk
 from sketchy_orchestration.realtime.shift import ShiftKind
 from sketchy_orchestration.realtime.supervision import supervise
 from sketchy_orchestration.settings import Settings
+from tests.integration.rollback.conftest import MakeGames
 
 
 def flags(connection: psycopg.Connection) -> dict[str, tuple[bool, float | None]]:
@@ -43,6 +44,19 @@ def test_each_risk_has_its_answer(
         "select count(*) from orchestration.shifts where ended_at is null"
     ).fetchone()
     assert at_work == ((0,) if risk is Risk.connections else (1,))
+
+
+def test_fewer_games_at_once_are_fewer_from_the_next_statement_on(
+    connection: psycopg.Connection, make_games: MakeGames
+) -> None:
+    make_games(5, within=0.001)
+    for limit, left in ((2, 3), (500, 0)):
+        connection.execute(
+            "select orchestration.set_flag('max_games_per_sweep', 'ann', 'x', null, %s)", [limit]
+        )
+        connection.execute("select from orchestration.sweep(p_limit => 500)")
+        overdue = "select count(*) from orchestration.live_games where deadline < clock_timestamp()"
+        assert connection.execute(overdue).fetchone() == (left,)
 
 
 def test_any_flag_can_be_switched_off(settings: Settings, connection: psycopg.Connection) -> None:
