@@ -55,7 +55,7 @@ FAULTS: dict[str, tuple[str, set[str]]] = {
 }
 
 
-def test_every_metric_is_asked(simulation: Simulation, connection: psycopg.Connection) -> None:
+def test_each_metric_sees_its_own_fault(simulation: Simulation, connection: psycopg.Connection) -> None:
     plan = Plan()
     asked = {str(metric.name) for metric in plan.metrics} | {f"compare_{c.measure}" for c in plan.comparisons}
     assert asked - FAULTS.keys() == {"compare_completed", MetricName.control_games}
