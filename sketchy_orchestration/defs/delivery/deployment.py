@@ -48,10 +48,13 @@ class DeploymentConfig(dg.Config):
 def previous_back(
     settings: Settings, instance: dg.DagsterInstance, *, by: str, reason: str, tell: Callable[[Step], None]
 ) -> Steps | None:
-    """Take the last deployment back, if it ended well within the last day; None: there is none such."""
+    """Take the last deployment back, if it ended well within the last day; None: there is none such.
+
+    Launched again after it was killed, it goes on.
+    """
     with connect(settings, Role.operator, application_name="sketchy deployment") as connection:
         newest = deployments.newest(connection)
-        if newest is None or newest.state != "succeeded":
+        if newest is None or newest.state not in ("succeeded", "rolling_back"):
             return None
         if monitoring.database_now(connection) - newest.began_at > RECENT:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sketchy_orchestration.database import releases
 from sketchy_orchestration.database.connect import Role, connect
 from sketchy_orchestration.database.deployments import DeploymentError
 from sketchy_orchestration.defs.delivery.deployment import production_deployment
+from sketchy_orchestration.defs.delivery.rollback import emergency_rollback
 from sketchy_orchestration.defs.resources import resources
 from sketchy_orchestration.delivery import deployment, deployment_parts, deployment_steps, release_side
 from sketchy_orchestration.delivery.deployment_steps import Config
@@ -61,6 +62,12 @@ class Schedules:
 
     def switch_off(self, names: list[str]) -> None:
         self.off |= set(names)
+
+
+@pytest.fixture
+def stored_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
 
 
 @pytest.fixture
@@ -228,9 +235,12 @@ def test_dagster_takes_it_back_by_the_commands_it_was_begun_with(
     connection: psycopg.Connection,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    stored_instance: dg.DagsterInstance,
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
+
+    instance = stored_instance
+    new = {"python": "new", "override": "a test", "watch_minutes": 0, **commands}
 
     def launch(**config: object) -> bool:
         done = production_deployment.execute_in_process(
@@ -241,12 +251,9 @@ def test_dagster_takes_it_back_by_the_commands_it_was_begun_with(
         )
         return done.success
 
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        assert launch(
-            python="new", override="a test", watch_minutes=0, legacy_cron="jobs 1, 2 unscheduled", **commands
-        )
-        assert launch(action="roll_back", reason="players complain")
-        assert not launch(action="roll_back", reason="once more")
+    assert launch(legacy_cron="jobs 1, 2 unscheduled", **new)
+    assert launch(action="roll_back", reason="players complain")
+    assert not launch(action="roll_back", reason="once more")
     assert connection.execute("select what, release from public.commands order by id").fetchall() == [
         ("code", "new"),
         ("shifts", "new"),
@@ -267,6 +274,17 @@ def test_dagster_takes_it_back_by_the_commands_it_was_begun_with(
     assert acts == [("legacy_cron", "jobs 1, 2 unscheduled"), ("legacy_cron_on_again", "")]
     with connect(settings, Role.operator) as operator:
         assert [one.label for one in releases.releases(operator)][1:] == [NEW.label]
+
+    # Once more, and killed while it is taken back: the job of the emergency goes on with it.
+    assert launch(**new)
+    parts = deployment_parts.of_newest(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(deployment, "undo", dying_once(deployment.undo))
+        with pytest.raises(KeyboardInterrupt):
+            deployment.roll_back(parts, by="ann", reason="complaints")
+    assert emergency_rollback.execute_in_process(instance=instance, resources=resources()).success
+    states = connection.execute("select state from orchestration.deployments").fetchall()
+    assert states == [("rolled_back",)] * 2
 
 
 def test_the_command_says_why_it_does_nothing(
