@@ -72,7 +72,7 @@ def settings_of(url: str, pubnub: LocalPubNub, home: Path) -> Settings:
 
 def parts_of(settings: Settings, folder: Path, path: Path, old: Path, **config: Any) -> Parts:
     """A deployment of the release at `path` over that at `old`."""
-    wanted = {"override": "a test", "watch_minutes": 0.05, "start_rollout": False, **config}
+    wanted = {"override": "a test", "watch_minutes": 0.02, "start_rollout": False, **config}
     python = ProcessHost(settings, folder).python
     return Parts(
         settings,

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
+from dagster._core.scheduler.instigation import InstigatorStatus
 
 from sketchy_orchestration import __version__
 from sketchy_orchestration.database.migrate import migrate_up
@@ -36,6 +37,16 @@ SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 _LAUNCH = """
 mutation ($parameters: ExecutionParams!) { launchRun(executionParams: $parameters) {
   __typename ... on LaunchRunSuccess { run { runId } } } }
+"""
+
+
+# What the validation broke on purpose counts for five minutes.
+_MINUTES_PASS = """
+    update orchestration.attempts set at = at - interval '10 minutes';
+    update orchestration.metric_minutes set minute = minute - interval '20 minutes'
+    where minute > now() - interval '20 minutes';
+    delete from orchestration.alerts where state = 'pending';
+    update orchestration.alerts set state = 'resolved', resolved_at = now() where state = 'firing';
 """
 
 
@@ -73,6 +84,14 @@ class Operator:
             for kind in ("timer", "fanout")
             for row in self.dagster.at_work(kind)
         ]
+
+    def backstop(self, change: InstigatorStatus | None = None) -> InstigatorStatus:
+        """How this sensor stands, after switching it."""
+        instance = self.dagster.instance
+        (state,) = (one for one in instance.all_instigator_state() if one.instigator_name == "backstop")
+        if change is not None:
+            instance.update_instigator_state(state.with_status(change))
+        return change or state.status
 
     def said(self, run_id: str) -> str:
         return "\n".join(entry.user_message for entry in self.dagster.instance.all_logs(run_id))
@@ -114,13 +133,13 @@ def stop_processes(kept: dict[str, Any]) -> None:
 
 def test_validated_deployed_taken_back_and_stopped(operator: Operator, tmp_path: Path) -> None:
     dagster = operator.dagster
-    dagster.execute("select orchestration.set_flag('enrolment', 'ann', 'a test', null, 100)")
     dagster.wait_until_settled()
 
     run, status = operator.run("production_deployment")
     assert status is FAILURE
     assert "has not been validated" in operator.said(run)
 
+    # Enrolment is at 0 %: its games are its own all the same.
     run, status = operator.run("staging_validation", "run_the_checklists", seconds=400, games=10)
     assert status is SUCCESS, operator.said(run)
     (verdict,) = dagster.execute("select go, passed, total, why from orchestration.validations")
@@ -133,9 +152,10 @@ def test_validated_deployed_taken_back_and_stopped(operator: Operator, tmp_path:
             str(item),
         )
 
+    dagster.execute(_MINUTES_PASS)
     wanted: dict[str, Any] = {
         "override": "a test",
-        "watch_minutes": 0.05,
+        "watch_minutes": 0.02,
         "op": "walk_the_deployment",
         "seconds": 200,
     }
@@ -151,7 +171,7 @@ def test_validated_deployed_taken_back_and_stopped(operator: Operator, tmp_path:
     dagster.wait(lambda: not dagster.execute(critical), seconds=150)
 
     # Another release, whose shifts relieve those that Dagster runs.
-    dagster.execute("select orchestration.set_flag('enrolment', 'ann', 'a test', null, 0)")
+    operator.backstop(InstigatorStatus.STOPPED)
     path = copy_release(tmp_path / "new", NEW)
     vouch(operator.settings, path)
     run, status = operator.run("production_deployment", path=str(path), **wanted)
@@ -162,6 +182,7 @@ def test_validated_deployed_taken_back_and_stopped(operator: Operator, tmp_path:
     (begun,) = dagster.execute("select state, release from orchestration.rollouts")
     assert begun["state"] in ("running", "paused")
     assert begun["release"].startswith(NEW)
+    assert operator.backstop() is InstigatorStatus.RUNNING
 
     _, status = operator.run("rollback_pubnub", "answer_pubnub", dry_run=False, reason="a test")
     assert status is SUCCESS
@@ -174,5 +195,6 @@ def test_validated_deployed_taken_back_and_stopped(operator: Operator, tmp_path:
     before = [("timer", __version__)] * 2 + [("fanout", __version__)] * 2
     dagster.wait(lambda: operator.at_work() == before)
     assert dagster.execute("select from orchestration.rollouts where state in ('running', 'paused')") == []
+    assert operator.backstop() is InstigatorStatus.STOPPED
     emergency.lift_stop(operator.settings, by="ann", reason="the test is over")
     assert [row["name"] for row in dagster.execute(off)] == ["emergency_stop", "pubnub_broadcasting"]
