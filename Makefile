@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-JOBS   ?= 2
+# Tests wait for each other's processes and for Postgres a third of their time: three fill two cores.
+JOBS   ?= 3
 TESTS  ?=
 
 # Checking definitions must neither find an instance nor report home.

@@ -32,6 +32,12 @@ LONGEST = (
     "e2e/test_dagster.py",
     "e2e/test_play.py",
     "faults",
+    "integration/migrations/test_up_and_down.py",
+    "integration/monitoring/test_runbooks.py",
+    "integration/monitoring/test_alerts.py",
+    "integration/migrations",
+    "integration/local",
+    "integration/plans",
     "simulation",
 )
 # Each needs minutes, or a whole system, for what smaller tests show nearly as well: `make test-long`.
@@ -46,6 +52,7 @@ LONG = (
     "e2e/test_rollout_in_dagster.py",
     "e2e/test_stack_gateway.py",
     "e2e/test_watch_in_dagster.py",
+    "faults/timer/test_database_fails.py",
 )
 
 
