@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -31,6 +32,11 @@ PARTS = ("timer", "relay", "gateway", "operator", "dagster")
 _HARDENED = (
     "import ctypes, os, sys; c = ctypes.CDLL(None); c.prctl(65, 1, 0, 0, 0); c.prctl(38, 1, 0, 0, 0);"
     " os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+AT_WORK = (
+    "select kind, dagster_run_id from orchestration.shifts"
+    " where ended_at is null and dagster_run_id is not null"
 )
 
 
@@ -133,32 +139,40 @@ class Server:
                     connection.execute(f"drop role {part}_{self.mark}")
 
 
-@pytest.fixture
-def server(postgres: RunningPostgres, tmp_path: Path) -> Iterator[Server]:
+Made = TypeVar("Made", bound=Server)
+
+
+@contextmanager
+def installed(
+    postgres: RunningPostgres, folder: Path, kind: Callable[[Path, RunningPostgres, str], Made]
+) -> Iterator[Made]:
+    """A server with a database, its logins and files; nothing runs yet."""
     database = f"test_{uuid.uuid4().hex[:16]}"
     url = postgres.create_database(database)
     application.install(url)
     migrate_up(url)
-    one = Server(tmp_path, postgres, database)
+    one = kind(folder, postgres, database)
     try:
+        one.make_logins()
+        one.write_files()
         yield one
     finally:
         one.end()
         postgres.drop_database(database)
 
 
+@pytest.fixture
+def server(postgres: RunningPostgres, tmp_path: Path) -> Iterator[Server]:
+    with installed(postgres, tmp_path, Server) as one:
+        yield one
+
+
 def test_one_server_as_the_guide_says(server: Server) -> None:
-    server.make_logins()
-    server.write_files()
     code_server = server.start("sketchy-code-server")
     assert server.notified() == "READY=1", server.logs()
     daemon = server.start("sketchy-daemon")
     server.start("sketchy-gateway")
-    at_work = (
-        "select kind, dagster_run_id from orchestration.shifts"
-        " where ended_at is null and dagster_run_id is not null"
-    )
-    server.wait(lambda: len(server.rows(at_work)) == 4, seconds=150)
+    server.wait(lambda: len(server.rows(AT_WORK)) == 4, seconds=150)
     server.start("sketchy-webserver", "--read-only")
     server.wait(lambda: answers(f"http://127.0.0.1:{server.ports['8787']}/ready"))
     server.wait(lambda: answers(f"http://127.0.0.1:{server.ports['3000']}/server_info"))
