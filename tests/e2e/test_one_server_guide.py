@@ -30,11 +30,11 @@ OWNER = "postgresql://owner:secret@127.0.0.1:5432/game"
 # What the reader knows and the guide cannot: names, passwords, where PubNub is.
 _READER = (
     ("postgresql://owner:password@db.example.com:5432/postgres", OWNER),
-    ("editor /etc/sketchy/sketchy.env", "bash /root/fill-in"),
+    ("editor /etc/sketchy/sketchy.env", "bash /srv/fill-in"),
     ("htpasswd -B -c /etc/nginx/sketchy/operators ada", "htpasswd -bBc /etc/nginx/sketchy/operators ada pw"),
     (
         "curl -fsS ",
-        "curl -fsS --cacert /root/checkout/fullchain.pem --resolve play.example.com:443:127.0.0.1 ",
+        "curl -fsS --cacert /srv/checkout/fullchain.pem --resolve play.example.com:443:127.0.0.1 ",
     ),
 )
 _FILL_IN = r"""
@@ -102,13 +102,13 @@ class Machine:
         self._nspawn = [program, "--quiet", "--register=no", "--keep-unit", f"--directory={self.root}"]
         self._booted: Process | None = None
         make_system(self.root, *PACKAGES)
-        copy_of_the_checkout(self.root / "root" / "checkout")
-        (self.root / "root" / "fill-in").write_text(_FILL_IN, encoding="utf-8")
+        copy_of_the_checkout(self.root / "srv" / "checkout")
+        (self.root / "srv" / "fill-in").write_text(_FILL_IN, encoding="utf-8")
 
     def install(self, script: str, index: Path) -> None:
         """Unbooted and with this machine's network."""
         given = [f"--bind-ro={CERTIFICATES}", f"--bind-ro={index}:/etc/pip.conf", "--resolv-conf=copy-host"]
-        given += ["--setenv=DEBIAN_FRONTEND=noninteractive", "--chdir=/root/checkout"]
+        given += ["--setenv=DEBIAN_FRONTEND=noninteractive", "--chdir=/srv/checkout"]
         _done([*self._nspawn, *given, "bash", "-euxo", "pipefail", "-c", f"apt-get update -q\n{script}"])
 
     def boot(self) -> None:
@@ -149,7 +149,7 @@ class Machine:
         # nspawn's one child is the first process of the container.
         first = next((str(child.pid) for child in psutil.Process(self._booted.pid).children()), "0")
         path = "PATH=/opt/sketchy/current/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        shell = ["bash", "-euo", "pipefail", "-c", f"cd /root/checkout\n{script}"]
+        shell = ["bash", "-euo", "pipefail", "-c", f"cd /srv/checkout\n{script}"]
         enter = [shutil.which("nsenter") or "", "--all", "--target", first]
         return [*enter, "env", "-i", path, "HOME=/root", "LANG=C.UTF-8", *shell]
 
