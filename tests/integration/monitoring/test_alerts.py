@@ -245,6 +245,8 @@ def test_an_unacknowledged_critical_one_goes_further_and_ack_stops_it(
     clock.look(6)
     assert len(heard.slack.titles) == len(heard.pagerduty.titles) == 1
     assert heard.email.titles == []
+    for body in (heard.slack.bodies[0], heard.pagerduty.bodies[0]):
+        assert "What to do: docs/runbooks/games-overdue.md\n" in body
     clock.look(601)
     assert ["escalated" in title for title in heard.email.titles] == [True]
     clock.look(3601)

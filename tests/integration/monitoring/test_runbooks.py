@@ -11,10 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from typer.main import get_command
 
+from sketchy_orchestration.cli.main import app
 from sketchy_orchestration.domain import health
 from sketchy_orchestration.local.postgres import RunningPostgres
 from sketchy_orchestration.local.processes import wait_until
@@ -26,6 +29,15 @@ from tests.integration.monitoring.receivers import webhook
 
 RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 _BLOCK = re.compile(r"^```sh( background)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`(sketchy [a-z][^`]*)`")
+RISKS = {
+    "PubNub's API fails": "pubnub-failures.md",
+    "the database has no connections left": "database-connections.md",
+    "two timers overlap": "timer-overlaps.md",
+    "functions start cold": "cold-starts.md",
+    "the network is slow at times": "network-latency.md",
+    "payloads are too large": "payload-too-large.md",
+}
 _LINK = re.compile(r"\]\(([a-z-]+\.md)(?:#[a-z-]+)?\)")
 
 
@@ -108,6 +120,27 @@ def test_a_command_works(
     allowed = {0, 1} if words[:2] == ["sketchy", "health"] else {0, 130} if background else {0}
     assert run.returncode in allowed, output
     assert "Traceback" not in output
+
+
+def test_commands_within_sentences_are_words_the_program_knows() -> None:
+    """They lack what only the operator knows: an id, a reason."""
+    found = {text for file in RUNBOOKS.glob("*.md") for text in _INLINE.findall(file.read_text("utf-8"))}
+    assert len(found) > 15
+    for text in sorted(found):
+        command: Any = get_command(app)
+        with command.make_context("sketchy", [], resilient_parsing=True) as context:
+            for word in shlex.split(text)[1:]:
+                if word.startswith("--"):
+                    known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+                    assert word in known, f"{text}: {sorted(known)}"
+                elif hasattr(command, "get_command"):
+                    command = command.get_command(context, word)
+                    assert command is not None, text
+
+
+@pytest.mark.parametrize(("risk", "runbook"), RISKS.items())
+def test_every_known_risk_has_its_runbook(risk: str, runbook: str) -> None:
+    assert f"]({runbook})" in (RUNBOOKS / "README.md").read_text(encoding="utf-8"), risk
 
 
 def test_every_alert_and_every_check_has_its_runbook() -> None:
