@@ -100,11 +100,15 @@ class Holding:
         if extra and settled and not self._adopting:
             self._giving = asyncio.create_task(self.give_up(extra))
 
-    async def give_up(self, lanes: Collection[int]) -> None:
-        """Give lanes back in good order: nothing of them in flight, all outcomes written, progress saved."""
+    async def give_up(self, lanes: Collection[int], settle: float = SETTLE_WITHIN) -> None:
+        """Give lanes back in good order: nothing of them in flight, all outcomes written, progress saved.
+
+        Args:
+            settle: seconds that what is in flight in them may take.
+        """
         self._sending.leaving.update(lanes)
         cursor = await self._sequencing.release(lanes)
-        await self._sending.settle(lanes, SETTLE_WITHIN)
+        await self._sending.settle(lanes, settle)
         epochs = self._lease.epochs_of(lanes)
         if cursor is not None:
             waiting_from = self._games.waiting_from()
@@ -120,14 +124,14 @@ class Holding:
         self._sending.leaving.difference_update(lanes)
         log.info("gave up lanes", lanes=sorted(lanes), held=len(self._lease.epochs))
 
-    async def leave(self) -> None:
-        """Give up everything and take nothing more."""
+    async def leave(self, settle: float = SETTLE_WITHIN) -> None:
+        """Give up everything, as `give_up`, and take nothing more."""
         self._stopping = True
         for task in (*self._adopting, self._giving):
             if task is not None:
                 await task
         if self._lease.epochs:
-            await self.give_up(list(self._lease.epochs))
+            await self.give_up(list(self._lease.epochs), settle)
 
     def close(self) -> None:
         """End what is still being taken or given up."""

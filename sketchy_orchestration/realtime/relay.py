@@ -28,7 +28,7 @@ from sketchy_orchestration.pubnub.publisher import Publisher
 from sketchy_orchestration.realtime.acknowledging import Acknowledging
 from sketchy_orchestration.realtime.games import Games
 from sketchy_orchestration.realtime.gate import STOP_FLAG, Gate
-from sketchy_orchestration.realtime.holding import Holding
+from sketchy_orchestration.realtime.holding import SETTLE_WITHIN, Holding
 from sketchy_orchestration.realtime.lease import Lease, LeaseLostError, LeaseTimes, sever
 from sketchy_orchestration.realtime.loading import Loading
 from sketchy_orchestration.realtime.replaying import Replaying
@@ -281,7 +281,7 @@ class Relay:
         cut = asyncio.get_running_loop().call_later(within, self._cut_off, tenure)
         try:
             async with asyncio.timeout(within + 0.05):
-                await tenure.holding.leave()
+                await tenure.holding.leave(min(SETTLE_WITHIN, within / 2))
                 if self._beat is not None:
                     await self._beat(tenure.reader, self.numbers())
         except TimeoutError:
