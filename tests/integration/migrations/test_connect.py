@@ -62,6 +62,9 @@ def test_time_outs_and_transactions_are_as_asked(database_url: str) -> None:
         conn.rollback()
         assert conn.execute(asked).fetchone() == ("1500ms", "20ms")
         assert not conn.autocommit
+    # Nothing of ours is without them.
+    with connect(ours, Role.timer) as conn:
+        assert conn.execute(asked).fetchone() == ("30s", "5s")
 
 
 @pytest.fixture
