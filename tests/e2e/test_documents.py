@@ -13,15 +13,18 @@ import pytest
 
 from sketchy_orchestration.local import processes
 from sketchy_orchestration.local.postgres.folders import delete
+from tests.e2e.checkout import copy_of_the_checkout
 from tests.e2e.stack_runner import ROOT, clean_environment
 from tests.unit.cli.test_every_command import LEAVES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("dagster"), pytest.mark.timeout(420)]
 
 _BLOCK = re.compile(r"^```(?:sh)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_GIT, _BASH, _MAKE = (shutil.which(name) or name for name in ("git", "bash", "make"))
-# Of README: what looks, or plays. What changes a real system is carried out by the tests of its own folder.
-_RUN = re.compile(r"sketchy (status|timers|flags list|health|releases|play)\b")
+_BASH, _MAKE = (shutil.which(name) or name for name in ("bash", "make"))
+# Of README: what looks, plays, or finds all as it should be. What changes a system has tests of its own.
+_RUN = re.compile(
+    r"sketchy (status|timers|flags list|health|releases|play|alerts list|dead-letters|settings|migrate up)\b"
+)
 
 
 def blocks(name: str) -> list[str]:
@@ -54,16 +57,7 @@ class Folder:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        listed = subprocess.run(
-            [_GIT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
-        ).stdout
-        for name in filter(None, listed.decode().split("\0")):
-            if (ROOT / name).is_file():
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, place / name)
+        copy_of_the_checkout(place)
         own, real = place / ".venv", Path(sys.prefix)
         (own / "bin").mkdir(parents=True)
         shutil.copy(real / "pyvenv.cfg", own)
@@ -132,7 +126,8 @@ def test_readme_and_tutorial_do_what_they_say(folder: Folder) -> None:
             exists(command)
             if _RUN.match(command):
                 # A game takes a minute and a half as people play it.
-                folder.run(f"{command} --speed 5" if " play" in command else command, seconds=200)
+                given = f"{command} --speed 5" if " play" in command else command
+                folder.run(f'eval "$(sketchy env)"\n{given}' if "migrate" in command else given, seconds=200)
         folder.run(last)
         assert up.wait(60) == 0, said()
     finally:
