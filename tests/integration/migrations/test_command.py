@@ -19,6 +19,7 @@ COUNT = len(load_migrations())
 def sketchy(url: str | None, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs the command with nothing but a database in its environment."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    environment |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     if url is not None:
         environment["DATABASE_URL"] = url
     return subprocess.run(
