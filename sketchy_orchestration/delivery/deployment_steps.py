@@ -342,7 +342,7 @@ def _watch(connection: Connection[Row], parts: Parts, deployment: Deployment) ->
 
 
 def _look(connection: Connection[Row], parts: Parts, deployment: Deployment) -> Watched:
-    critical, _ = rollout.critical_alerts(connection)
+    _, critical = rollout.critical_alerts(connection)
     checks = health.look_at_database(parts.settings)
     # Where no daemon is there to be asked for, its absence is no news.
     failing = tuple(

@@ -83,9 +83,9 @@ def changed(states: Mapping[StepName, StepState]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the watch after a deployment sees."""
+    """What the watch after a deployment sees; `critical` names the critical alerts that fire."""
 
-    critical: int
+    critical: str
     failing: tuple[str, ...]
     shifts: Mapping[str, int]
     overdue: float
@@ -94,7 +94,7 @@ class Watched:
     def wrong(self, wanted: int) -> str | None:
         """What makes it fail; None while all is well."""
         if self.critical:
-            return f"{self.critical} critical alerts fire"
+            return f"critical alerts fire: {self.critical}"
         if self.failing:
             return f"failing: {', '.join(self.failing)}"
         if few := [kind for kind, count in self.shifts.items() if count < min(1, wanted)]:

@@ -94,6 +94,10 @@ class Tenure:
         self._replaying = Replaying(lease, reader, gate, publisher, clock, tally, limit=limit)
         self.sending.hooks = Hooks(load=self._loading.want, check=self.watching.check, sync=self._syncs.owe)
 
+    async def begin(self) -> None:
+        """What is to be known before the first lane is taken."""
+        await self._syncs.begin()
+
     def loops(self) -> list[Awaitable[None]]:
         return [
             self.holding.run(),

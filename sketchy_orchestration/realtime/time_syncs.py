@@ -42,6 +42,11 @@ class TimeSyncs:
         self._owed: dict[UUID, None] = {}
         self._work = asyncio.Event()
         self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._begun = 0
+
+    async def begin(self) -> None:
+        """What was asked until now is old news; what is asked from now on is heard."""
+        self._begun = await statements.newest_act(self._reader)
 
     def owe(self, game_id: UUID) -> None:
         """The game has heard its last event after an outage."""
@@ -72,15 +77,15 @@ class TimeSyncs:
                 await self._send(await statements.timer_syncs(self._reader, lanes=lanes))
 
     async def run_on_demand(self) -> None:
-        """When somebody asks: games by name, or all that run. What was asked before is old news."""
-        begun = after = await statements.newest_act(self._reader)
+        """When somebody asks: games by name, or all that run."""
+        after = self._begun
         told: set[int] = set()
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             asked = {
                 act: game_id
                 for act, game_id in await statements.syncs_asked(self._reader, after)
-                if act > begun
+                if act > self._begun
             }
             new = [game_id for act, game_id in asked.items() if act not in told]
             told = set(asked)

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -56,10 +57,11 @@ class Podman:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+def podman() -> Iterator[Podman]:
     """Podman with the image built from a checkout beside which secrets lie."""
     needed("podman", "mmdebstrap")
-    folder = tmp_path_factory.mktemp("image")
+    # Podman refuses a folder with a path of more than 50 characters.
+    folder = Path(tempfile.mkdtemp(prefix="image-"))
     podman = Podman(folder)
     try:
         system = folder / "base.tar"

@@ -36,6 +36,7 @@ steps:
 - {percentage: 10, hours: 0.0003}
 - {percentage: 50, hours: 1}
 """
+_BY_HAND = "{metrics: [], comparisons: [], steps: [{percentage: 5, hours: 1}, {percentage: 50, hours: 1}]}"
 _LATE = """
     insert into orchestration.transitions
         (game_id, from_phase, to_phase, deadline, at, cause, handler, request_id)
@@ -52,9 +53,9 @@ class Operator:
         self.dagster = dagster
         self.client = httpx.Client(base_url=dagster.start_webserver(), timeout=30, trust_env=False)
 
-    def launch(self, job: str, **config: object) -> str:
-        """Launch a job of the rollout; the id of its run, or why it was refused."""
-        op = job.removeprefix("rollout_")
+    def launch(self, job: str, op: str | None = None, **config: object) -> str:
+        """Launch a job, of the rollout if no op is named; the id of its run, or why it was refused."""
+        op = op or job.removeprefix("rollout_")
         parameters = {
             "selector": {
                 "repositoryLocationName": "it",
@@ -69,7 +70,10 @@ class Operator:
 
     def run(self, job: str, **config: object) -> dg.DagsterRunStatus:
         """Launch it and wait until it has ended."""
-        run_id = self.launch(job, by="ann", **config)
+        return self.ended(self.launch(job, by="ann", **config))
+
+    def ended(self, run_id: str) -> dg.DagsterRunStatus:
+        """How a run ended, waited for."""
         self.dagster.wait(lambda: self.dagster.status(run_id).value in {"SUCCESS", "FAILURE"})
         return self.dagster.status(run_id)
 
@@ -142,3 +146,28 @@ def test_operators_launch_it_and_the_sensor_walks_it(operator: Operator) -> None
         return [each.status for each in found] == [AssetCheckExecutionRecordStatus.FAILED]
 
     dagster.wait(failed, seconds=30)
+    the_other_jobs(operator)
+
+
+def the_other_jobs(operator: Operator) -> None:
+    """What else an operator launches: by hand through a rollout, and the smaller ways back, all at once."""
+    success = dg.DagsterRunStatus.SUCCESS
+    assert operator.run("rollout_start", reason="by hand", plan=_BY_HAND) is success
+    for name, percentage in (("pause", 5), ("resume", 5), ("promote", 50), ("skip", 50), ("undo", 0)):
+        assert operator.run(f"rollout_{name}", reason="by hand") is success, name
+        assert operator.stands()[1] == percentage, name
+    ways = {
+        "partial_rollback": operator.launch(
+            "partial_rollback", "switch_one_off", flag="grace_period", dry_run=False
+        ),
+        **{
+            f"rollback_{risk}": operator.launch(f"rollback_{risk}", f"answer_{risk}", dry_run=False)
+            for risk in ("connections", "overlaps")
+        },
+    }
+    assert {name: operator.ended(run_id) for name, run_id in ways.items()} == dict.fromkeys(ways, success)
+    off = operator.dagster.execute(
+        "select name from orchestration.flags"
+        " where kind = 'switch' and not enabled and name <> 'emergency_stop'"
+    )
+    assert {row["name"] for row in off} == {"grace_period", "timer_monitoring"}

@@ -119,9 +119,9 @@ class Scene:
 
     def put(self, game: str, phase: str, due_in: float | None) -> None:
         """The application moves the game, with a deadline of the test's choice."""
-        began = ", ".join(
-            f"{name} = coalesce({name}, now() - interval '50 minutes')" for name in BEGAN.get(phase, ())
-        )
+        # Nothing began before what a sweep has written in between.
+        past = "greatest(now() - interval '50 minutes', started_at, drawing_started_at, voting_started_at)"
+        began = ", ".join(f"{name} = coalesce({name}, {past})" for name in BEGAN.get(phase, ()))
         deadline = (
             ", phase_expires_at = clock_timestamp() + make_interval(secs => %(due_in)s)"
             if self.timer_columns

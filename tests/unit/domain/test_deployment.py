@@ -48,12 +48,12 @@ def test_a_broken_off_step_is_done_again_and_only_what_was_begun_is_taken_back()
 @pytest.mark.parametrize(
     ("watched", "said"),
     [
-        (Watched(0, (), {"timer": 2, "fanout": 2}, 0.1, 0), None),
-        (Watched(1, (), {"timer": 2, "fanout": 2}, 0, 0), "1 critical alerts fire"),
-        (Watched(0, ("games (x)",), {"timer": 2, "fanout": 2}, 0, 0), "failing: games (x)"),
-        (Watched(0, (), {"timer": 0, "fanout": 2}, 0, 0), "no timer shift is at work"),
-        (Watched(0, (), {"timer": 2, "fanout": 2}, 9, 0), "a game is 9.0 s overdue"),
-        (Watched(0, (), {"timer": 2, "fanout": 2}, 0, 3), "3 dead letters since the deployment began"),
+        (Watched("", (), {"timer": 2, "fanout": 2}, 0.1, 0), None),
+        (Watched("circuit_open", (), {"timer": 2, "fanout": 2}, 0, 0), "critical alerts fire: circuit_open"),
+        (Watched("", ("games (x)",), {"timer": 2, "fanout": 2}, 0, 0), "failing: games (x)"),
+        (Watched("", (), {"timer": 0, "fanout": 2}, 0, 0), "no timer shift is at work"),
+        (Watched("", (), {"timer": 2, "fanout": 2}, 9, 0), "a game is 9.0 s overdue"),
+        (Watched("", (), {"timer": 2, "fanout": 2}, 0, 3), "3 dead letters since the deployment began"),
     ],
 )
 def test_what_the_watch_calls_wrong(watched: Watched, said: str | None) -> None:
