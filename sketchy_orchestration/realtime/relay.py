@@ -231,9 +231,11 @@ class Relay:
         lease = await Lease.begin(sessions[0], self._times)
         await statements.enter_reader(sessions[1])
         await self._heed_stop(sessions[1])
-        return Tenure(
+        tenure = Tenure(
             lease, sessions[1], self._publisher, self.gate, self.tally, self._shift_id, limit=self._limit
         )
+        await tenure.begin()
+        return tenure
 
     async def _heed_stop(self, reader: Session) -> None:
         """Under an emergency stop no lane is even taken. What the flags said before is forgotten."""
