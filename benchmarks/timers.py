@@ -37,18 +37,20 @@ class Size:
     """How much is measured.
 
     Attributes:
-        seconds: of each steady turn. turns: of each side. games, live: the large crowd.
+        seconds: of each steady turn. turns: of each side. bursts: of many at one instant.
+        games, live: the large crowd.
     """
 
     seconds: float
     turns: int
+    bursts: int
     kills: int
     games: int
     live: int
 
 
-QUICK = Size(seconds=8, turns=1, kills=1, games=100_000, live=20_000)
-FULL = Size(seconds=60, turns=1, kills=5, games=crowd.GAMES, live=crowd.LIVE)
+QUICK = Size(seconds=8, turns=1, bursts=2, kills=1, games=100_000, live=20_000)
+FULL = Size(seconds=60, turns=1, bursts=6, kills=5, games=crowd.GAMES, live=crowd.LIVE)
 
 
 @contextmanager
@@ -74,6 +76,8 @@ def steady(postgres: RunningPostgres, size: Size) -> Iterator[Measured]:
         for _ in range(size.turns):
             for side in ("floor", "ours"):
                 yield turn(where, side, name, int(RATE * size.seconds), size.seconds)
+        for _ in range(size.bursts):
+            for side in ("floor", "ours"):
                 yield turn(where, side, "1,000 at once", 1000, 0.0)
         for _ in range(size.kills):
             name = f"{SLOW_RATE}/s, one of two shifts killed with -9"
