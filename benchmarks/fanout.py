@@ -76,7 +76,7 @@ def stack() -> Iterator[Stack]:
         with EmbeddedPostgres(Path(home)) as postgres:
             url = postgres.create_database("bench")
             application.install(url)
-            migrate_up(url)
+            migrate_up(url, told=lambda _: None)
             server = subprocess.Popen(
                 [sys.executable, "-m", "sketchy_orchestration.local.pubnub"],
                 stdout=subprocess.PIPE,

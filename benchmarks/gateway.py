@@ -289,7 +289,7 @@ def main() -> None:
         with EmbeddedPostgres(home / "home") as running:
             url = running.owner_url()
             application.install(url)
-            migrate_up(url)
+            migrate_up(url, told=lambda _: None)
             with gateway(url) as (port, process):
                 uvloop.run(measure(url, port, process, given.rate, given.seconds, given.connections))
 

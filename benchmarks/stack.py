@@ -181,7 +181,7 @@ def main() -> None:
             spent = sum(used - before.get(pid, 0.0) for pid, used in after.items())
             row("CPU at rest, no game", f"{100 * spent / options.seconds:.0f} % of one core", "measured")
             grown = (bytes_after[0] - bytes_before[0]) / 1e6 * 86_400 / options.seconds
-            # Mostly ticks, which are kept for a day: it grows until the first are removed.
+            # Mostly ticks, which are kept for six hours: it grows until the first are removed.
             row("Dagster's storage at rest, before any clean-up", f"{grown:.1f} MB a day", "measured")
 
 

@@ -138,7 +138,8 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--full", action="store_true", help="the figures as stated; else one short turn each")
-    parser.add_argument("--keep", type=Path, help="write every lateness to this JSON file")
+    kept_in = Path(__file__).parents[1] / "reports" / "timers.json"
+    parser.add_argument("--keep", type=Path, default=kept_in, help="where every lateness is written, as JSON")
     options = parser.parse_args()
     size = FULL if options.full else QUICK
     results: list[Measured] = []
@@ -153,9 +154,9 @@ def main() -> None:
                 print(f"# {one.scenario}, {one.side}: {one.at(0.5):.1f} / {one.at(0.99):.1f} ms", flush=True)
     print(f"\n{before}, PostgreSQL {postgres.version}, fsync on\n")
     print(report(results))
-    if options.keep:
-        kept = {"machine": before, "postgres": postgres.version, "turns": [asdict(one) for one in results]}
-        options.keep.write_text(json.dumps(kept))
+    kept = {"machine": before, "postgres": postgres.version, "turns": [asdict(one) for one in results]}
+    options.keep.parent.mkdir(exist_ok=True)
+    options.keep.write_text(json.dumps(kept))
 
 
 if __name__ == "__main__":
