@@ -33,6 +33,11 @@ _SOON = """
     select count(*) from orchestration.live_games
     where deadline < clock_timestamp() + interval '10 s' and not paused
 """
+# Games go on for minutes; what is due later belongs to no scenario.
+_REST = """
+    update orchestration.live_games set paused = true, paused_at = clock_timestamp()
+    where deadline >= clock_timestamp() + interval '10 s' and not paused
+"""
 
 
 class Scene:
@@ -98,9 +103,10 @@ class Scene:
         )
 
     def settle(self, seconds: float = 40.0) -> None:
-        """Until every game that is due soon has moved and nothing waits."""
+        """Until every game that is due soon has moved and nothing waits; what is due later rests."""
 
         def quiet() -> bool:
+            self.connection.execute(_REST)
             return self.number(_SOON) == 0 and self.number(_WAITING) == 0
 
         processes.wait_until(quiet, seconds=seconds, pause=0.05)
