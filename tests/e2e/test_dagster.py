@@ -72,9 +72,7 @@ def test_a_killed_worker_is_replaced_once(dagster: RunningDagster, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["timer", "fanout"])
-def test_a_cancelled_run_stops_at_once_and_stays_cancelled(
-    dagster: RunningDagster, kind: str
-) -> None:
+def test_a_cancelled_run_stops_at_once_and_stays_cancelled(dagster: RunningDagster, kind: str) -> None:
     shift = dagster.at_work(kind)[0]
     asked = time.monotonic()
     assert dagster.instance.run_launcher.terminate(shift["dagster_run_id"])
