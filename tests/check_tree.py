@@ -24,7 +24,8 @@ _FORBIDDEN = (
 _THIS = Path(__file__).name
 
 
-def _tracked(root: Path) -> list[Path]:
+def files_of(root: Path) -> list[Path]:
+    """What git tracks or would track in a checkout, as far as it is there."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607
         cwd=root,
@@ -59,7 +60,7 @@ def problems_in(path: Path, root: Path) -> list[str]:
 
 def main() -> int:
     root = Path(__file__).resolve().parent.parent
-    found = [problem for path in _tracked(root) for problem in problems_in(path, root)]
+    found = [problem for path in files_of(root) for problem in problems_in(path, root)]
     sys.stderr.write("".join(f"{problem}\n" for problem in found))
     return 1 if found else 0
 

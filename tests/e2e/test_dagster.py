@@ -170,9 +170,13 @@ def test_an_aged_shift_hands_over_without_a_gap(dagster: RunningDagster) -> None
 
 
 def test_nothing_is_started_while_the_flag_is_off(dagster: RunningDagster) -> None:
+    ever = "select count(*) as n from orchestration.shifts where kind = 'timer'"
     dagster.execute("select orchestration.set_flag('timer_monitoring', 'ann', 'a test', false)")
     try:
+        started = dagster.execute(ever)
         os.kill(dagster.at_work("timer")[0]["pid"], signal.SIGKILL)
         dagster.wait(lambda: "timer: 1 of 2 at work, starting none" in dagster.said("daemon"))
+        assert dagster.execute(ever) == started
+        assert len(dagster.at_work("timer")) == 1
     finally:
         dagster.execute("select orchestration.set_flag('timer_monitoring', 'ann', 'a test', true)")
