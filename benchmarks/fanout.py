@@ -152,16 +152,15 @@ def drain(stack: Stack, events: int, count: int) -> float:
 def burst(connection: psycopg.Connection, events: int, working: list[subprocess.Popen[bytes]]) -> float:
     """The same with relays that are at work already."""
     games = [uuid4() for _ in range(GAMES)]
-    sequenced = "select count(*) from orchestration.sequenced"
-    numbered = number(connection, sequenced)
     broadcasting(connection, False)
     for _ in range(events // GAMES):
         connection.execute(WRITE, {"games": games, "data": DATA})
-    wait_for(connection, sequenced, numbered + events, working)
-    # Each game's events are settled in order: when its last one is, all are. Counting all of them again and
-    # again would cost the same two cores as much as sending every twentieth.
+    # Each game's events are sequenced and settled in order: when its last one is, all are. Counting all of
+    # them again and again would cost the same two cores as much as sending every twentieth.
     last = int(number(connection, "select max(id) from orchestration.outbox"))
+    sequenced = "select count(*) from orchestration.sequenced where outbox_id"
     settled = "select count(*) from orchestration.outcomes where outbox_id"
+    wait_for(connection, f"{sequenced} > {last - GAMES}", GAMES, working)
     broadcasting(connection, True)
     began = time.monotonic()
     wait_for(connection, f"{settled} = {last}", 1, working, pause=0.02)
@@ -217,8 +216,7 @@ def main() -> None:
         with relays(running, given.relays) as working, connected(running) as connection:
             all_at_work(connection, working)
             fanout_heard.measure(running, connection, given.seconds)
-    with stack() as running:
-        fanout_pinned.measure(running, given.relays, given.pinned, given.events)
+    fanout_pinned.measure(given.relays, given.pinned, given.events)
 
 
 if __name__ == "__main__":

@@ -1,60 +1,97 @@
-"""Beside a transaction that stays open: what a backlog drains at before it, and while it keeps dead rows.
+"""What a transaction that stays open costs the fan-out: two systems with the same events, one of them pinned.
+
+Each has a Postgres, a local PubNub and relays of its own, so that what is not the transaction's doing (tables
+that grow, relays that get old, a noisy machine) happens to both; the backlogs are drained in turns.
 
 Run by benchmarks.fanout; for half an hour: python -m benchmarks.fanout --pinned 1800
 """
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from statistics import median
 from uuid import uuid4
 
 import psycopg
 
-from benchmarks.fanout import DATA, GAMES, WRITE, Stack, all_at_work, burst, connected, number, relays, row
+from benchmarks.fanout import DATA, WRITE, all_at_work, burst, connected, number, relays, row, stack
 
-BURSTS = 3
+TURNS = 9
+# A hundred events a second in each.
+_AT_ONCE, _PAUSE_SECONDS = 50, 0.5
+_DEAD = "select sum(n_dead_tup) from pg_stat_user_tables where schemaname = 'orchestration'"
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One of the two, with its relays at work."""
+
+    url: str
+    connection: psycopg.Connection
+    working: list[subprocess.Popen[bytes]]
+
+    def drain(self, events: int) -> float:
+        return burst(self.connection, events, self.working)
 
 
 @contextmanager
-def old_transaction(stack: Stack) -> Iterator[None]:
+def system(relay_count: int) -> Iterator[System]:
+    with stack() as there, connected(there) as connection, relays(there, relay_count) as working:
+        all_at_work(connection, working)
+        yield System(there.url, connection, working)
+
+
+@contextmanager
+def old_transaction(url: str) -> Iterator[None]:
     """An open transaction with a number and a snapshot: nothing that dies after it can be removed."""
-    with psycopg.connect(stack.url) as connection:
+    with psycopg.connect(url) as connection:
         connection.execute("set transaction isolation level repeatable read")
         connection.execute("select pg_current_xact_id()")
         yield
 
 
-def pinned(stack: Stack, relay_count: int, seconds: float, events: int) -> tuple[float, float]:
-    """Events a second drained before and `seconds` after a transaction was opened that is still open then.
+@dataclass(frozen=True)
+class Turns:
+    """Events a second drained by each, medians; `ratio` is the median of the turns' ratios."""
 
-    Meanwhile events go on being written and delivered, so that the relays save how far they have come.
-    """
-    with connected(stack) as connection, relays(stack, relay_count) as working:
-        all_at_work(connection, working)
-        before = median(burst(connection, events, working) for _ in range(BURSTS))
-        with old_transaction(stack):
-            games, until = [uuid4() for _ in range(GAMES // 10)], time.monotonic() + seconds
-            while time.monotonic() < until:
-                connection.execute(WRITE, {"games": games, "data": DATA})
-                time.sleep(0.2)
-            after = median(burst(connection, events, working) for _ in range(BURSTS))
-    return before, after
+    free: float
+    pinned: float
+    ratio: float
 
 
-def measure(stack: Stack, relay_count: int, seconds: float, events: int) -> None:
+def turns(free: System, pinned: System, events: int) -> Turns:
+    """Whoever is second in one turn is first in the next."""
+    rates: list[tuple[float, float]] = []
+    for turn in range(TURNS):
+        if turn % 2:
+            second = pinned.drain(events)
+            rates.append((free.drain(events), second))
+        else:
+            rates.append((free.drain(events), pinned.drain(events)))
+    return Turns(median(a for a, _ in rates), median(b for _, b in rates), median(b / a for a, b in rates))
+
+
+def measure(relay_count: int, seconds: float, events: int) -> None:
     """Print the row."""
-    before, after = pinned(stack, relay_count, seconds, events)
-    with connected(stack) as connection:
-        dead = number(
-            connection,
-            "select sum(n_dead_tup) from pg_stat_user_tables where schemaname = 'orchestration'",
-        )
+    with ExitStack() as opened:
+        free, pinned = (opened.enter_context(system(relay_count)) for _ in range(2))
+        free.drain(events), pinned.drain(events)  # so that neither is measured before it is warm
+        before = turns(free, pinned, events)
+        opened.enter_context(old_transaction(pinned.url))
+        games, until = [uuid4() for _ in range(_AT_ONCE)], time.monotonic() + seconds
+        while time.monotonic() < until:
+            for each in (free, pinned):
+                each.connection.execute(WRITE, {"games": games, "data": DATA})
+            time.sleep(_PAUSE_SECONDS)
+        after = turns(free, pinned, events)
+        dead = number(free.connection, _DEAD), number(pinned.connection, _DEAD)
     row(
-        f"draining beside a transaction open for {seconds:g} s",
-        f"{after:,.0f}/s, {after / before:.2f} of before",
+        f"draining beside a transaction open for {seconds:g} s, against the same without it",
+        f"{after.pinned:,.0f}/s, {after.ratio:.2f} of {after.free:,.0f}/s",
         "≥ 0.95 (30 min)",
-        f"before it {before:,.0f}/s; {dead:,.0f} dead rows",
+        f"before it {before.ratio:.2f} of {before.free:,.0f}/s; dead rows {dead[1]:,.0f} to {dead[0]:,.0f}",
     )

@@ -30,7 +30,6 @@ __all__ = ["connection", "database_url", "empty_database", "postgres"]
 LONGEST = (
     "e2e/test_stack.py",
     "e2e/test_dagster.py",
-    "e2e/test_play.py",
     "faults",
     "integration/migrations/test_up_and_down.py",
     "integration/monitoring/test_runbooks.py",
@@ -48,6 +47,7 @@ LONG = (
     "e2e/test_delivery_in_dagster.py",
     "e2e/test_deployment.py",
     "e2e/test_documents.py",
+    "e2e/test_play.py",
     "e2e/test_production.py",
     "e2e/test_rollout_in_dagster.py",
     "e2e/test_stack_gateway.py",

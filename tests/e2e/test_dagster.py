@@ -57,7 +57,7 @@ def test_two_of_each_kind_and_no_more_come_to_work(dagster: RunningDagster) -> N
             assert dagster.status(shift["dagster_run_id"]) is dg.DagsterRunStatus.STARTED
 
 
-@pytest.mark.parametrize("kind", ["timer", "fanout"])
+@pytest.mark.parametrize("kind", ["timer", pytest.param("fanout", marks=pytest.mark.long)])
 def test_a_killed_worker_is_replaced_once(dagster: RunningDagster, kind: str) -> None:
     before = rows(dagster, kind)
     victim, survivor = dagster.at_work(kind)
@@ -88,6 +88,7 @@ def test_a_cancelled_run_stops_at_once_and_stays_cancelled(dagster: RunningDagst
     dagster.wait(lambda: not psutil.pid_exists(shift["pid"]), seconds=10)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_unseen_is_ended_and_replaced(dagster: RunningDagster) -> None:
     """The code server dies first: its workers go on, and Dagster never hears of the death of one."""
     victim, survivor = dagster.at_work("timer")
@@ -103,6 +104,7 @@ def test_a_worker_that_dies_unseen_is_ended_and_replaced(dagster: RunningDagster
     assert survivor["shift_id"] in {shift["shift_id"] for shift in dagster.at_work("timer")}
 
 
+@pytest.mark.long
 def test_shifts_outlive_daemon_and_code_server(dagster: RunningDagster) -> None:
     """The daemon is killed, then the code server too: games go on, and nobody's shift is replaced."""
     before = {shift["shift_id"] for kind in ("timer", "fanout") for shift in dagster.at_work(kind)}
@@ -134,6 +136,7 @@ def test_shifts_outlive_daemon_and_code_server(dagster: RunningDagster) -> None:
     assert after == before
 
 
+@pytest.mark.long
 def test_a_paused_worker_is_ended_replaced_and_leaves_when_it_wakes(dagster: RunningDagster) -> None:
     paused = dagster.at_work("timer")[0]
     os.kill(paused["pid"], signal.SIGSTOP)
@@ -150,6 +153,7 @@ def test_a_paused_worker_is_ended_replaced_and_leaves_when_it_wakes(dagster: Run
     assert dagster.status(paused["dagster_run_id"]).value in {"CANCELED", "FAILURE", "SUCCESS"}
 
 
+@pytest.mark.long
 def test_an_aged_shift_hands_over_without_a_gap(dagster: RunningDagster) -> None:
     aged = dagster.at_work("timer")[0]
     dagster.execute(

@@ -191,6 +191,7 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "SKETCHY_HOME" in _error_of(sketchy(tmp_path / "file" / "home", "up"))
 
 
+@pytest.mark.long
 def test_an_existing_database_is_used_and_nothing_is_invented_in_it(home: Path, database_url: str) -> None:
     given = {"DATABASE_URL": database_url, "ENVIRONMENT": "staging"}
     with RunningStack(home, ("--dagster-port", "3100"), given) as stack:
