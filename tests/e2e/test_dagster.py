@@ -173,6 +173,7 @@ def test_an_aged_shift_hands_over_without_a_gap(dagster: RunningDagster) -> None
     dagster.wait(lambda: dagster.status(aged["dagster_run_id"]) is dg.DagsterRunStatus.SUCCESS)
 
 
+@pytest.mark.long
 def test_nothing_is_started_while_the_flag_is_off(dagster: RunningDagster) -> None:
     ever = "select count(*) as n from orchestration.shifts where kind = 'timer'"
     dagster.execute("select orchestration.set_flag('timer_monitoring', 'ann', 'a test', false)")

@@ -83,7 +83,14 @@ def environment(
         }
 
 
-@pytest.mark.parametrize(("command", "background"), commands().items())
+@pytest.mark.parametrize(
+    ("command", "background"),
+    [
+        # Dagster needs ten seconds for a job; one of each kind has its test elsewhere.
+        pytest.param(*each, marks=[pytest.mark.long] if each[0].startswith("dagster job") else [])
+        for each in commands().items()
+    ],
+)
 def test_a_command_works(
     command: str,
     background: bool,
