@@ -15,10 +15,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the tests of one file share is started once; tests/conftest.py lets the longest files begin first.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help up down test test-long test-all coverage lint faults simulate soak docs bench clean
+.PHONY: help up down test test-long test-all coverage lint faults simulate soak docs bench bench-parts clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
@@ -70,9 +70,13 @@ docs: $(STAMP) ## build the documentation's site into site/
 soak: $(STAMP) ## what only time shows: a million games, an old transaction, hours of play (SOAK="--minutes 10")
 	@$(BIN)/python -m benchmarks.soak $(SOAK)
 
-bench: $(STAMP) ## run the benchmarks, beside peers and a floor; FULL=1 for 45 minutes of it (needs npm)
+bench: $(STAMP) ## ourselves beside peers and a floor, report in reports/benchmarks; 5 minutes, FULL=1: 45 (needs npm)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@$(BIN)/python -m benchmarks $(if $(FULL),--full)
+	@$(BIN)/python -m benchmarks.side_by_side $(if $(FULL),--full)
+
+bench-parts: $(STAMP) ## the benchmarks of single parts, each beside a floor of its own; FULL=1: as long as their figures ask
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m benchmarks --out reports/benchmarks $(if $(FULL),--full)
 
 clean: ## stop the local stack and remove what was made here, its data too
 	@test ! -x $(BIN)/sketchy || $(BIN)/sketchy down --quiet --delete-data || true

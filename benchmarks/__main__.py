@@ -1,4 +1,6 @@
-"""Runs the benchmarks one after the other, each in a process of its own; each prints a Markdown table.
+"""Runs the benchmarks of single parts, each in a process of its own; each prints a Markdown table.
+
+Ourselves beside others is none of them: python -m benchmarks.side_by_side.
 
 Run: python -m benchmarks [--full] [--out FOLDER] [NAME ...]
 """
@@ -25,15 +27,11 @@ QUICK: dict[str, list[str]] = {
     "standin": ["--quick"],
     "emergency": ["--turns", "1"],
     "stack": ["--seconds", "20"],
-    "side_by_side": [],
 }
 """The modules by name, with what makes each of them quick."""
 
-FULL: dict[str, list[str]] = {"timers": ["--full"], "side_by_side": ["--full"]}
+FULL: dict[str, list[str]] = {"timers": ["--full"]}
 """What makes them full, where that is not what they do by themselves."""
-
-REPORTS_ITSELF = "side_by_side"
-"""It writes a report with pictures of its own into the same folder."""
 
 
 @dataclass
@@ -108,16 +106,13 @@ def main() -> int:
     for name in options.names or QUICK:
         print(f"\n## {name}\n", flush=True)
         arguments = FULL.get(name, []) if options.full else QUICK[name]
-        if options.out and name == REPORTS_ITSELF:
-            arguments = [*arguments, "--out", str(options.out)]
         section = run(name, arguments)
         sections.append(section)
         print(f"\n({section.seconds:.0f} s)", flush=True)
         if section.failed:
             print(f"failed: {name}", file=sys.stderr)
-    told = [section for section in sections if section.name != REPORTS_ITSELF]
-    if options.out and told:
-        print(f"written to {write(told, heading, options.out)}")
+    if options.out:
+        print(f"written to {write(sections, heading, options.out)}")
     return 1 if any(section.failed for section in sections) else 0
 
 

@@ -17,71 +17,56 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from benchmarks.side_by_side import referee
-from benchmarks.side_by_side.contestants import Contestant, contestants, deal, environment, install, prepare
+from benchmarks.side_by_side.contestants import Contestant, contestants, deal, environment, install
+from benchmarks.side_by_side.meter import Meter
 from benchmarks.side_by_side.report import machine, write
-from benchmarks.side_by_side.workers import Workers, at_work
+from benchmarks.side_by_side.scenarios import (
+    FULL,
+    QUICK,
+    SETTLE,
+    SLOW_COUNT,
+    SLOW_PATIENCE,
+    Scenario,
+    estimate,
+)
+from benchmarks.side_by_side.tools import prepare
+from benchmarks.side_by_side.workers import WorkerDidNotStartError, Workers, at_work
 from sketchy_orchestration.local.postgres import EmbeddedPostgres
 from sketchy_orchestration.local.postgres.cluster import SUPERUSER
 
 ROOT = Path(__file__).parents[2]
-SETTLE = 4.0
-"""Seconds from dealing to the first deadline, or before the first event: starting is not measured."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What everybody meets.
-
-    Attributes:
-        count, spread: games due, over so many seconds. patience: seconds waited after the last deadline.
-        chatter: events a second instead of deadlines. strike: kill, or restart, at 40 % of the time.
-    """
-
-    name: str
-    count: int = 0
-    spread: float = 0.0
-    patience: float = 6.0
-    chatter: int = 0
-    strike: str | None = None
-
-
-QUICK = (
-    Scenario("100 deadlines a second", 500, 5.0),
-    Scenario("1,000 due at once", 1000),
-    Scenario("100 events a second", 0, 4.0, chatter=100),
-    Scenario("a worker killed with -9, 50 deadlines a second", 250, 5.0, patience=8.0, strike="kill"),
-)
-FULL = (
-    Scenario("100 live games (2.5 deadlines a second)", 50, 20.0),
-    Scenario("1,000 live games (25 deadlines a second)", 500, 20.0),
-    Scenario("10,000 live games (250 deadlines a second)", 10_000, 40.0),
-    Scenario("1,000 due at once", 1000),
-    Scenario("100 events a second", 0, 10.0, chatter=100),
-    Scenario("1,000 events a second", 0, 10.0, chatter=1000),
-    Scenario("a worker killed with -9, 100 deadlines a second", 800, 8.0, patience=15.0, strike="kill"),
-    Scenario("Postgres restarted, 100 deadlines a second", 800, 8.0, patience=20.0, strike="restart"),
-)
-_SLOW_COUNT = 100
+_SETTLES = (SETTLE, 3 * SETTLE, 9 * SETTLE)
+"""A contestant whose games could not be dealt in time begins anew, with more of it."""
 
 
 class Ring:
     """One Postgres, one local PubNub, and everybody's turns on them."""
 
-    def __init__(self, home: Path, postgres: EmbeddedPostgres, origin: str, resting: int) -> None:
-        self._home, self._postgres, self._origin, self._resting = home, postgres, origin, resting
+    def __init__(self, home: Path, postgres: EmbeddedPostgres, origin: str) -> None:
+        self._home, self._postgres, self._origin = home, postgres, origin
         self._turns = 0
 
-    def turn(self, contestant: Contestant, scenario: Scenario) -> referee.Turn | None:
-        """One turn; None when this contestant cannot take part in this scenario."""
-        chatters = contestant.kind == "ours" or contestant.chatter is not None
-        if scenario.chatter and (not chatters or contestant.slow):
-            return None
-        if contestant.slow and (scenario.strike or scenario.chatter):
-            return None
+    def turn(self, contestant: Contestant, scenario: Scenario) -> referee.Turn:
+        """One turn.
+
+        Raises:
+            TooLateError: not even the longest time to settle was enough to deal the games.
+        """
+        for settle in _SETTLES[:-1]:
+            try:
+                return self._turn(contestant, scenario, settle)
+            except referee.TooLateError:
+                print(
+                    f"# {contestant.title}: not dealt within {settle:g} s; again, with more time", flush=True
+                )
+        return self._turn(contestant, scenario, _SETTLES[-1])
+
+    def _turn(self, contestant: Contestant, scenario: Scenario, settle: float) -> referee.Turn:
         running = self._postgres.start()
         self._turns += 1
         name = f"turn_{self._turns}"
@@ -89,12 +74,22 @@ class Ring:
         superuser_url = running.url(SUPERUSER, running.credentials.superuser, name)
         env = environment(contestant, url, self._origin)
         turn = referee.Turn(contestant.name, contestant.settings, scenario.name, 0)
-        install(contestant, url, superuser_url, env, self._home, self._resting)
-        with at_work(contestant, env, self._home, url, running.pid) as workers:
-            if scenario.strike == "kill":
-                workers.double()
-            self._play(turn, contestant, scenario, workers, (url, superuser_url))
-        self._postgres.start().drop_database(name)
+        try:
+            install(contestant, url, superuser_url, env, self._home, scenario.resting)
+            with at_work(contestant, env, self._home, url) as workers:
+                if scenario.strike == "kill":
+                    workers.double()
+                workers.supervise()
+                meter = Meter(superuser_url, lambda: workers.pids, running.pid)
+                try:
+                    self._play(turn, contestant, scenario, workers, meter, (url, superuser_url, settle))
+                finally:
+                    meter.end()
+                turn.restarted = workers.restarted
+        finally:
+            self._postgres.start().drop_database(name)
+        turn.cpu = meter.cpu / max(1, turn.due - turn.missed) * 1000
+        turn.memory_mb, turn.connections = meter.memory_mb, meter.connections
         return turn
 
     def _play(
@@ -103,47 +98,55 @@ class Ring:
         contestant: Contestant,
         scenario: Scenario,
         workers: Workers,
-        urls: tuple[str, str],
+        meter: Meter,
+        place: tuple[str, str, float],
     ) -> None:
-        url, superuser_url = urls
+        url, superuser_url, settle = place
         if scenario.chatter:
-            before = workers.cost()
-            rate, seconds = scenario.chatter, scenario.spread
-            time.sleep(SETTLE)
+            time.sleep(settle)
             asyncio.run(
-                referee.chatter(turn, contestant, url, self._origin, rate, seconds, scenario.patience)
-            )
-        else:
-            count = min(scenario.count, _SLOW_COUNT) if contestant.slow else scenario.count
-            patience = 60.0 if contestant.slow else scenario.patience
-            deal(contestant, url, superuser_url, count, first=SETTLE, spread=scenario.spread)
-            before = workers.cost()
-            asyncio.run(
-                referee.phases(
+                referee.chatter(
                     turn,
                     contestant,
                     url,
                     self._origin,
-                    patience=patience,
-                    at_share=0.4 if scenario.strike else None,
-                    strike=self._striking(scenario, workers),
+                    meter,
+                    rate=scenario.chatter,
+                    seconds=scenario.spread,
+                    patience=scenario.patience,
+                    tell=workers.tell if contestant.told else None,
                 )
             )
-        if scenario.strike is None and turn.due:
-            after = workers.cost()
-            spent = after.workers - before.workers + after.postgres - before.postgres
-            turn.cpu = spent / turn.due * 1000
-            turn.memory_mb, turn.connections = after.memory_mb, after.connections
+            return
+        count = min(scenario.count, SLOW_COUNT) if contestant.slow else scenario.count
+        deal(contestant, url, superuser_url, count, first=settle, spread=scenario.spread)
+        asyncio.run(
+            referee.phases(
+                turn,
+                contestant,
+                url,
+                self._origin,
+                meter,
+                count=count,
+                patience=SLOW_PATIENCE if contestant.slow else scenario.patience,
+                at_share=0.4 if scenario.strike else None,
+                strike=self._striking(scenario, workers, meter),
+            )
+        )
 
-    def _striking(self, scenario: Scenario, workers: Workers) -> Callable[[], None] | None:
-        if scenario.strike == "kill":
-            return workers.kill_one
-        if scenario.strike == "restart":
-            return lambda: (self._postgres.restart(), None)[1]
-        return None
+    def _striking(self, scenario: Scenario, workers: Workers, meter: Meter) -> Callable[[], None] | None:
+        def kill() -> None:
+            meter.look()
+            workers.kill_one()
+
+        def restart() -> None:
+            meter.look()
+            meter.postmaster = self._postgres.restart().pid
+
+        return {"kill": kill, "restart": restart, None: None}[scenario.strike]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument(
         "--full", action="store_true", help="all scenarios, peers with defaults too: 45 minutes"
@@ -154,7 +157,9 @@ def main() -> None:
     parser.add_argument(
         "--scenario", nargs="+", metavar="WORD", help="scenarios whose names contain one of these"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "reports", help="folder of the report")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "reports" / "benchmarks", help="folder of the report"
+    )
     options = parser.parse_args()
     everybody = contestants(prepare(ROOT / ".sketchy" / "peers"))
     if not options.full:
@@ -169,7 +174,14 @@ def main() -> None:
     ]
     if not everybody or not scenarios:
         parser.error("nobody of that name, or no such scenario")
+    well, worst = estimate(scenarios, everybody)
+    print(
+        f"# about {well / 60:.0f} minutes; {worst / 60:.0f} if everybody loses something in each turn",
+        flush=True,
+    )
+    began = time.monotonic()
     turns: list[referee.Turn] = []
+    failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="sketchy-bench-") as home:
         folder = Path(home)
         folder.chmod(0o755)
@@ -184,26 +196,54 @@ def main() -> None:
             heading += f", PostgreSQL {postgres.start().version}, fsync on"
             assert pubnub.stdout is not None
             origin = pubnub.stdout.readline().strip().removeprefix("listening on http://")
-            ring = Ring(folder, postgres, origin, 10_000 if options.full else 1_000)
+            ring = Ring(folder, postgres, origin)
             for scenario in scenarios:
                 for contestant in everybody:
-                    turn = ring.turn(contestant, scenario)
-                    if turn is not None:
-                        turns.append(turn)
-                        print(
-                            f"# {scenario.name}: {contestant.title}: heard p50"
-                            f" {referee.at(turn.latency_ms, 0.5):.1f}, p99"
-                            f" {referee.at(turn.latency_ms, 0.99):.1f} ms; missed {turn.missed}, lost"
-                            f" {turn.lost}, doubled {turn.doubled}",
-                            flush=True,
-                        )
+                    if scenario.met_by(contestant):
+                        _take(ring, contestant, scenario, turns, failures)
         finally:
             pubnub.terminate()
             pubnub.wait(10)
             postgres.stop()
-    path = write(turns, heading, options.out, f"{datetime.date.today():%Y-%m-%d}-side-by-side")
-    print(f"\n{path.read_text()}\nwritten to {path}")
+            if turns:
+                heading += f", {(time.monotonic() - began) / 60:.0f} minutes"
+                stem = f"{datetime.date.today():%Y-%m-%d}-side-by-side"
+                path = write(turns, failures, heading, options.out, stem)
+                print(f"\n{path.read_text()}\nwritten to {path}")
+    return 1 if failures else 0
+
+
+def _take(
+    ring: Ring, contestant: Contestant, scenario: Scenario, turns: list[referee.Turn], failures: list[str]
+) -> None:
+    """One turn, told of; what keeps one contestant from its turn does not end everybody's."""
+    began = time.monotonic()
+    try:
+        turn = ring.turn(contestant, scenario)
+    except (
+        WorkerDidNotStartError,
+        referee.TooLateError,
+        subprocess.SubprocessError,
+        psycopg.Error,
+        OSError,
+    ) as error:
+        failures.append(f"{scenario.name}: {contestant.title}: {type(error).__name__}: {error}")
+        print(f"# failed: {failures[-1]}", flush=True)
+        return
+    turns.append(turn)
+    lateness = ", ".join(f"{name} {referee.at(turn.lateness_ms, at):.1f}" for name, at in _TOLD)
+    heard = ", ".join(f"{name} {referee.at(turn.latency_ms, at):.1f}" for name, at in _TOLD)
+    print(
+        f"# {scenario.name}: {contestant.title}: late {lateness}; heard {heard} ms; missed {turn.missed},"
+        f" lost {turn.lost}, early {turn.early}, doubled {turn.doubled}; {turn.throughput:.0f}/s,"
+        f" CPU {turn.cpu:.2f}, {turn.memory_mb:.0f} MB, {turn.connections} connections,"
+        f" restarted {turn.restarted} ({time.monotonic() - began:.0f} s)",
+        flush=True,
+    )
+
+
+_TOLD = (("p50", 0.5), ("p99", 0.99))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from benchmarks import crowd
+from benchmarks.side_by_side.tools import PEERS, Tools
 from sketchy_orchestration.database.migrate import migrate_up
 from sketchy_orchestration.local import application
-
-HERE = Path(__file__).parent
-PEERS = HERE / "peers"
 
 SCHEMA = """
     create schema bench;
@@ -24,6 +22,7 @@ SCHEMA = """
     create index on bench.games (deadline) where ended_at is null;
     create table bench.ends (id bigint generated always as identity primary key, game_id uuid not null,
                              deadline timestamptz not null);
+    create table bench.events (id bigint generated always as identity primary key, message jsonb not null);
     create function bench.end_phase(game uuid) returns jsonb language sql begin atomic
       with ended as (
         update bench.games set status = 'voting', ended_at = clock_timestamp()
@@ -46,6 +45,7 @@ class Contestant:
         chatter: SQL that makes a job of one event, given as the text %(message)s; None where it has none.
         kind: whose tables it works on: bench, ours, or legacy (the application's, nobody enrolled).
         slow: cannot hold a steady rate at all; it meets fewer games.
+        told: hears of each chatter event, once committed, through its standard input.
     """
 
     name: str
@@ -57,42 +57,12 @@ class Contestant:
     kind: str = "bench"
     tuned: bool = True
     slow: bool = False
-    environment: dict[str, str] = field(default_factory=dict)
+    told: bool = False
 
     @property
     def title(self) -> str:
         """As it stands in the report."""
         return f"{self.name}, {self.settings}"
-
-
-@dataclass(frozen=True)
-class Tools:
-    """The interpreters the peers run with: an environment and a folder of their own."""
-
-    python: str
-    node: str
-    scripts: Path
-
-
-def prepare(folder: Path) -> Tools:
-    """Install the peers into this folder, unless they are there already.
-
-    Raises:
-        subprocess.CalledProcessError: an index of packages cannot be reached, or npm is missing.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    python = folder / "venv" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-        wanted = str(PEERS / "requirements.txt")
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", wanted], check=True)
-    for script in PEERS.iterdir():
-        if script.suffix in (".mjs", ".json"):
-            (folder / script.name).write_bytes(script.read_bytes())
-    if not (folder / "node_modules").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-        subprocess.run(command, cwd=folder, check=True)
-    return Tools(str(python), str(folder / "node_modules" / ".bin" / "node"), folder)
 
 
 _OURS = (sys.executable, "-m", "sketchy_orchestration.cli.main", "shift")
@@ -111,14 +81,20 @@ _PROCRASTINATE = (
     " %(message)s::jsonb, null)::procrastinate_job_to_defer_v1])",
 )
 _GRAPHILE = (
-    "select count(*) from (select graphile_worker.add_job('end_phase', json_build_object('game', id),"
-    " run_at => deadline) from bench.games where ended_at is null) jobs",
+    "select count(*) from graphile_worker.add_jobs(array("
+    "select row('end_phase', json_build_object('game', id), null, deadline, null, null, null, null)"
+    "::graphile_worker.job_spec from bench.games where ended_at is null))",
     "select graphile_worker.add_job('chatter', %(message)s::json)",
 )
+# As its own insert has them: the queue's heartbeats, and the notification where the queue wants one.
 _PG_BOSS = (
-    "insert into pgboss.job (name, data, start_after)"
-    " select 'end_phase', jsonb_build_object('game', id), deadline from bench.games where ended_at is null",
-    "insert into pgboss.job (name, data) values ('chatter', %(message)s::jsonb)",
+    "insert into pgboss.job (name, data, start_after, heartbeat_seconds)"
+    " select q.name, jsonb_build_object('game', g.id), g.deadline, q.heartbeat_seconds"
+    " from bench.games g, pgboss.queue q where g.ended_at is null and q.name = 'end_phase'",
+    "with added as (insert into pgboss.job (name, data, heartbeat_seconds)"
+    " select name, %(message)s::jsonb, heartbeat_seconds from pgboss.queue where name = 'chatter'"
+    " returning id) select pg_notify('pgboss_' || left(encode(sha224('pgboss'), 'hex'), 24), 'chatter')"
+    " from added, pgboss.queue q where q.name = 'chatter' and q.notify",
 )
 
 
@@ -148,17 +124,33 @@ def contestants(tools: Tools) -> list[Contestant]:
     pgqueuer, procrastinate = python("pgqueuer_worker"), python("procrastinate_worker")
     here = (sys.executable, "-m")
     return [
-        Contestant("floor", "a bare loop", ((*here, "benchmarks.side_by_side.floor"),)),
+        Contestant(
+            "floor",
+            "a bare loop",
+            ((*here, "benchmarks.side_by_side.floor"),),
+            chatter="insert into bench.events (message) values (%(message)s::jsonb)",
+            told=True,
+        ),
         Contestant(
             "ours",
             "defaults: two timer shifts, two fan-out shifts",
             ((*_OURS, "timer"), (*_OURS, "fanout"), (*_OURS, "timer"), (*_OURS, "fanout")),
             kind="ours",
         ),
-        peer("graphile-worker", "poll 20 ms, local queue 500, 24 jobs at once", graphile, _GRAPHILE),
-        peer("PgQueuer", "look every 10 ms, batch 50, heartbeat 5 s", pgqueuer, _PGQUEUER),
-        peer("procrastinate", "poll 0.1 s, 16 at once", procrastinate, _PROCRASTINATE),
-        peer("pg-boss", "poll 0.5 s, batch 50, notify, burst", boss, _PG_BOSS),
+        peer("graphile-worker", "poll 10 ms, local queue 500, 24 jobs at once", graphile, _GRAPHILE),
+        peer("PgQueuer", "asyncpg, look every 10 ms, batch 50, heartbeat 5 s", pgqueuer, _PGQUEUER),
+        peer(
+            "procrastinate",
+            "poll 10 ms, 16 at once, stalled jobs again after 3 s",
+            procrastinate,
+            _PROCRASTINATE,
+        ),
+        peer(
+            "pg-boss",
+            "ten workers, poll 0.5 s each, batch 50, notify, burst, supervised every 1 s",
+            boss,
+            _PG_BOSS,
+        ),
         peer("graphile-worker", "defaults", graphile, _GRAPHILE, tuned=False),
         peer("PgQueuer", "defaults", pgqueuer, _PGQUEUER, tuned=False),
         peer("procrastinate", "defaults", procrastinate, _PROCRASTINATE, tuned=False),
@@ -208,7 +200,10 @@ def install(
 def deal(
     contestant: Contestant, url: str, superuser_url: str, count: int, *, first: float, spread: float
 ) -> None:
-    """Give it `count` games whose deadlines begin in `first` seconds and lie over `spread` seconds."""
+    """Give it `count` games whose deadlines begin in `first` seconds and lie over `spread` seconds.
+
+    The deadlines are fixed before the jobs are made of them; the referee makes sure that all was in time.
+    """
     if contestant.kind != "bench":
         crowd.deal(superuser_url, count, first=first, spread=spread)
         if contestant.kind == "legacy":
@@ -226,7 +221,7 @@ def deal(
         )
         if contestant.schedule:
             connection.execute(contestant.schedule.encode())
-        connection.execute("analyze bench.games")
+        connection.execute("analyze")
 
 
 GAMES = {
@@ -253,7 +248,6 @@ def environment(contestant: Contestant, url: str, origin: str) -> dict[str, str]
     """What its processes find in theirs; the password is on no command line."""
     return {
         **os.environ,
-        **contestant.environment,
         "BENCH_URL": url,
         "BENCH_ORIGIN": origin,
         "BENCH_TUNED": "1" if contestant.tuned else "0",

@@ -1,27 +1,33 @@
-// pg-boss. Tuned: 0.5 s between looks (its minimum), batches of 50 worked on at once, fetched on while full,
-// woken by notifications; jobs of a dead worker again after 10 s (its minimum).
+// pg-boss. Tuned: looks every 0.5 s (its minimum) by ten workers that began 50 ms after one another, batches of 50
+// worked on at once, fetched on while full; chatter is woken by notifications; jobs of a dead worker again after
+// 10 s (its minimum), looked for every second (its minimum).
+import { setTimeout } from "node:timers/promises";
 import pg from "pg";
 import { PgBoss } from "pg-boss";
 
 import { endPhase, publish, ready, tuned, url } from "./job.mjs";
 
-const boss = new PgBoss({ connectionString: url, ...(tuned ? { useListenNotify: true } : {}) });
+const WORKERS = 10;
+const settings = { useListenNotify: true, superviseIntervalSeconds: 1, monitorIntervalSeconds: 1 };
+
+const boss = new PgBoss({ connectionString: url, ...(tuned ? settings : {}) });
 boss.on("error", (error) => process.stderr.write(`${error.message}\n`));
 await boss.start();
 
 if (process.argv[2] === "install") {
-  for (const queue of ["end_phase", "chatter"]) {
-    await boss.createQueue(queue, tuned ? { heartbeatSeconds: 10, notify: true } : {});
-  }
+  await boss.createQueue("end_phase", tuned ? { heartbeatSeconds: 10 } : {});
+  await boss.createQueue("chatter", tuned ? { heartbeatSeconds: 10, notify: true } : {});
   await boss.stop({ graceful: false });
 } else {
   const pool = new pg.Pool({ connectionString: url, max: 10 });
-  const options = tuned
-    ? { pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 0.5, batchSize: 50, burstWhenBatchFull: true }
-    : {};
-  await boss.work("end_phase", options, (jobs) =>
-    Promise.all(jobs.map(({ data }) => endPhase(pool, data.game))));
-  await boss.work("chatter", options, (jobs) =>
+  pool.on("error", (error) => process.stderr.write(`${error.message}\n`));
+  const often = { pollingIntervalSeconds: 0.5, batchSize: 50, burstWhenBatchFull: true };
+  await boss.work("chatter", tuned ? { ...often, notifyPollingIntervalSeconds: 0.5 } : {}, (jobs) =>
     Promise.all(jobs.map(({ data }) => publish(data.game, data))));
+  for (let n = 0; n < (tuned ? WORKERS : 1); n++) {
+    await boss.work("end_phase", tuned ? often : {}, (jobs) =>
+      Promise.all(jobs.map(({ data }) => endPhase(pool, data.game))));
+    await setTimeout(500 / WORKERS);
+  }
   ready();
 }
