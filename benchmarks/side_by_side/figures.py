@@ -17,19 +17,20 @@ class Figure:
     """One number of a turn; NaN where it has none.
 
     Attributes:
-        more: whether more is better. kept: it tells what became of the games, so that it may be compared even
-            with one that missed some.
+        unit: as it stands behind the number. more: whether more is better.
+        kept: it tells what became of the games, so that it may be compared with one that missed some, too.
     """
 
     name: str
     of: Callable[[Turn], float]
     digits: int = 1
+    unit: str = ""
     more: bool = False
     kept: bool = False
 
 
 def _percentile(name: str, values: Callable[[Turn], Sequence[float]], share: float) -> Figure:
-    return Figure(name, lambda turn: at(values(turn), share))
+    return Figure(name, lambda turn: at(values(turn), share), unit=" ms")
 
 
 _SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
@@ -38,8 +39,8 @@ FIGURES = (
     *(_percentile(f"lateness {name}", lambda turn: turn.lateness_ms, share) for name, share in _SHARES),
     *(_percentile(f"heard {name}", lambda turn: turn.latency_ms, share) for name, share in _SHARES),
     Figure("events/s", lambda turn: turn.throughput, more=True),
-    Figure("CPU", lambda turn: turn.cpu, digits=2),
-    Figure("memory", lambda turn: turn.memory_mb, digits=0),
+    Figure("CPU", lambda turn: turn.cpu, digits=2, unit=" s per 1,000"),
+    Figure("memory", lambda turn: turn.memory_mb, digits=0, unit=" MB"),
     Figure("connections", lambda turn: turn.connections, digits=0),
 )
 """Those that have ratios."""

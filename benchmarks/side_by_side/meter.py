@@ -46,7 +46,9 @@ class Meter:
         self._thread.start()
 
     def end(self) -> None:
-        """The load is over; `cpu` has the seconds since `begin`."""
+        """The load is over; `cpu` has the seconds since `begin`. A second call does nothing."""
+        if self._over.is_set():
+            return
         self._over.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -138,7 +138,8 @@ def _better(turns: Sequence[Turn]) -> list[str]:
 
 
 def _win(figure: Figure, peer: Turn, ours: Turn) -> str:
-    return f"{figure.name} {figure.of(peer):,.{figure.digits}f} against {figure.of(ours):,.{figure.digits}f}"
+    theirs, mine = (f"{figure.of(turn):,.{figure.digits}f}" for turn in (peer, ours))
+    return f"{figure.name} {theirs} against {mine}{figure.unit}"
 
 
 def draw(turns: Sequence[Turn], folder: Path, stem: str) -> list[str]:

@@ -15,7 +15,7 @@ SLOW_COUNT = 100
 
 SLOW_PATIENCE = 60.0
 
-_TURN_SECONDS = 9.0
+_TURN_SECONDS = 3.0
 """What a turn takes beside its scenario: a database, its tables, its games; workers started and ended."""
 
 
@@ -25,7 +25,7 @@ class Scenario:
 
     Attributes:
         count, spread: games due, over so many seconds. resting: live games beside them, due in an hour.
-        patience: seconds waited after the last deadline.
+        patience: seconds waited after the last deadline. settle: those between dealing and the first.
         chatter: events a second, for `spread` seconds, instead of deadlines.
         strike: kill, or restart, at 40 % of the time.
     """
@@ -35,6 +35,7 @@ class Scenario:
     spread: float = 0.0
     resting: int = 0
     patience: float = 6.0
+    settle: float = SETTLE
     chatter: int = 0
     strike: str | None = None
 
@@ -52,9 +53,9 @@ QUICK = (
     Scenario("a worker killed with -9, 50 deadlines a second", 250, 5.0, 750, patience=8.0, strike="kill"),
 )
 FULL = (
-    Scenario("100 live games, 2.5 deadlines a second", 40, 16.0, 60),
-    Scenario("1,000 live games, 25 deadlines a second", 400, 16.0, 600),
-    Scenario("10,000 live games, 250 deadlines a second", 4000, 16.0, 6000),
+    Scenario("100 live games, 2.5 deadlines a second", 50, 20.0, 50),
+    Scenario("1,000 live games, 25 deadlines a second", 500, 20.0, 500),
+    Scenario("10,000 live games, 250 deadlines a second", 5000, 20.0, 5000, settle=8.0),
     Scenario("1,000 due at once", 1000),
     Scenario("100 events a second", 0, 8.0, chatter=100),
     Scenario("1,000 events a second", 0, 8.0, chatter=1000),
@@ -69,7 +70,7 @@ def estimate(scenarios: Sequence[Scenario], everybody: Sequence[Contestant]) -> 
     for scenario in scenarios:
         for one in everybody:
             if scenario.met_by(one):
-                turn = _TURN_SECONDS + SETTLE + scenario.spread
+                turn = _TURN_SECONDS + scenario.settle + scenario.spread
                 # The slow take half a minute for what they do at all.
                 well += turn + (SLOW_PATIENCE / 2 if one.slow else 0.0)
                 worst += turn + (SLOW_PATIENCE if one.slow else scenario.patience)

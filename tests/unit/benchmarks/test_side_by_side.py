@@ -49,5 +49,5 @@ def test_the_report_names_everybody_and_what_could_not_be_measured() -> None:
     told = markdown(turns, ["four games: other: did not start"], "a machine", [])
     assert "| **ours**, tuned | 2.00 / 2.00 |" not in told
     assert "| **ours**, tuned | 4.00 / 2.00 |" in told
-    assert "peer (tuned): lateness p50 5.0 against 10.0" in told
+    assert "peer (tuned): lateness p50 5.0 against 10.0 ms" in told
     assert "- four games: other: did not start" in told
