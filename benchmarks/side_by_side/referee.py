@@ -105,7 +105,7 @@ class Ears:
         self._listening: list[asyncio.Task[None]] = []
         self.first: dict[str, float] = {}
         self.messages: dict[str, int] = {}
-        self.on_heard: Callable[[str, float], None] | None = None
+        self.on_heard: Callable[[str, float], object] | None = None
 
     async def open(self) -> None:
         for subscriber, channels in zip(self._subscribers, self._groups, strict=True):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.side_by_side.figures import FIGURES, OWN, Figure, at, best_peer, better, ratio
-from benchmarks.side_by_side.referee import Turn
+from benchmarks.side_by_side.figures import FIGURES, OWN, Figure, best_peer, better, ratio
+from benchmarks.side_by_side.referee import Turn, at
 
 _SHARES = (0.5, 0.95, 0.99, 1.0)
 _COLUMNS = (
