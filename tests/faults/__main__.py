@@ -6,6 +6,7 @@ Usage: python -m tests.faults [--rounds 20] [--outage 600] [--wrong-key 60] [--o
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -36,11 +37,14 @@ MODULES = (
 )
 
 
-def run(module: str, environment: dict[str, str]) -> bool:
+def run(module: str, environment: dict[str, str], rounds: int) -> bool:
     """One module in a process of its own, its figures and results beside those of others."""
     name = Path(module).stem
     kept = FOLDER / f"{name}.jsonl"
-    kept.unlink(missing_ok=True)
+    # Nothing of an earlier run may speak for this one, however it ends.
+    for old in FOLDER.glob(f"{name}.*"):
+        old.unlink()
+    head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}, {rounds} rounds"
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", module, f"--junit-xml={FOLDER / name}.xml"],
@@ -48,6 +52,8 @@ def run(module: str, environment: dict[str, str]) -> bool:
         cwd=ROOT,
         check=False,
     )
+    run_of_it = {"head": head, "seconds": time.monotonic() - began, "ended": done.returncode}
+    (FOLDER / f"{name}.json").write_text(json.dumps(run_of_it), encoding="utf-8")
     sys.stdout.write(f"{module}: {time.monotonic() - began:.0f} s\n")
     return done.returncode == 0
 
@@ -78,9 +84,9 @@ def main() -> int:
         "SKETCHY_FAULT_OUTAGE": str(given.outage),
         "SKETCHY_FAULT_WRONG_KEY": str(given.wrong_key),
     }
-    came = [] if given.report_only else [run(module, environment) for module in chosen]
-    head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}, {given.rounds} rounds"
-    REPORT.write_text(written(FOLDER, head), encoding="utf-8")
+    rounds = max(2, given.rounds)
+    came = [] if given.report_only else [run(module, environment, rounds) for module in chosen]
+    REPORT.write_text(written(FOLDER), encoding="utf-8")
     sys.stdout.write(f"{REPORT.relative_to(ROOT)} says what came of it\n")
     return 0 if all(came) else 1
 

@@ -58,14 +58,33 @@ _NUMBERED = """
     from orchestration.sequenced order by sequenced_at
 """
 _OUTCOMES = "select event_id::text, outcome, timetokens from orchestration.outcomes"
+# Attempts without an answer. And what was taken on one channel and not yet on another when its lane changed
+# hands: only the former holder knew of it.
+_UNANSWERED = """
+    select channel, event_id::text, count(*)::int from (
+        select a.channel, a.event_id from orchestration.attempts a
+        where a.verdict = 'unknown' or a.reason in ('timeout', 'connection', 'unreadable')
+        union all
+        select unnest(o.channels), o.event_id
+        from orchestration.outbox o
+        join (select event_id, shift_id from orchestration.attempts
+              union select event_id, shift_id from orchestration.outcomes) s on s.event_id = o.event_id
+        where cardinality(o.channels) > 1 and exists (
+            select from orchestration.attempts a where a.outbox_id = o.id and a.shift_id <> s.shift_id)
+    ) known group by 1, 2
+"""
+_LEDGER = """
+    select format('the ledger of %s does not balance: %s', l.hour, to_jsonb(l)) from orchestration.ledger l
+    where l.written <> l.delivered + l.dead + l.expired + l.waiting
+"""
 _FAILURES = """
     select 'trigger ' || coalesce(trigger_name, '') || ': ' || coalesce(error, '')
     from orchestration.trigger_failures where resolved_at is null
     union all
     select 'set aside: ' || error from orchestration.set_aside
     union all
-    select format('the ledger of %s does not balance: %s', l.hour, to_jsonb(l)) from orchestration.ledger l
-    where l.written < l.delivered + l.dead + l.expired
+    select format('%s deadlocks', deadlocks) from pg_stat_database
+    where datname = current_database() and deadlocks > 0
 """
 
 
@@ -86,8 +105,13 @@ def read(connection: Connection, accepted: Iterable[dict[str, Any]]) -> Books:
         Outcome(event, outcome, {channel: str(token) for channel, token in tokens.items()})
         for event, outcome, tokens in connection.execute(_OUTCOMES)
     ]
-    failures = [row[0] for row in connection.execute(_FAILURES)]
-    return Books(games, transitions, written, numbered, outcomes, _messages(accepted), failures)
+    failures, ledger = ([row[0] for row in connection.execute(query)] for query in (_FAILURES, _LEDGER))
+    unanswered = {
+        (channel, event): count for channel, event, count in connection.execute(_UNANSWERED).fetchall()
+    }
+    return Books(
+        games, transitions, written, numbered, outcomes, _messages(accepted), failures, ledger, unanswered
+    )
 
 
 def _messages(entries: Iterable[dict[str, Any]]) -> list[Accepted]:
@@ -129,8 +153,12 @@ def entries_of(*files: Path) -> list[dict[str, Any]]:
 
 
 def audit(
-    connection: Connection, accepted: Iterable[dict[str, Any]], expected: Expected
+    connection: Connection,
+    accepted: Iterable[dict[str, Any]],
+    expected: Expected,
+    refused: Iterable[str] = (),
 ) -> tuple[Books, list[Breach]]:
-    """Read and check."""
+    """Read and check; `refused` are statements of the application that failed."""
     books = read(connection, accepted)
+    books.failures.extend(f"a statement of the application failed: {error}" for error in refused)
     return books, check(books, expected)

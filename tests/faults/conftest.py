@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +18,20 @@ from tests.faults.figures import Figures
 from tests.faults.scene import Scene, a_scene
 from tests.postgres_fixtures import fresh_database
 
+SEED = "SKETCHY_FAULT_SEED"
+
 
 @pytest.fixture(scope="session")
 def figures() -> Figures:
     return Figures()
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Whom to strike, and when; a test that fails says with which seed."""
+    seed = os.environ.get(SEED) or str(random.randrange(1_000_000))
+    sys.stdout.write(f"the same strikes again: {SEED}={seed}\n")
+    return random.Random(f"{seed} {request.node.name}")
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 SECOND = 1.0
@@ -94,7 +95,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Everything to be checked; `failures` are those our own tables tell of."""
+    """Everything to be checked.
+
+    Attributes:
+        failures: harm done to the application, and failures that our own tables tell of.
+        ledger: hours that do not balance.
+        unanswered: by channel and event, attempts of which nobody knows whether PubNub took the message.
+    """
 
     games: list[Game]
     transitions: list[Transition]
@@ -103,6 +110,8 @@ class Books:
     outcomes: list[Outcome]
     accepted: list[Accepted]
     failures: list[str] = field(default_factory=list)
+    ledger: list[str] = field(default_factory=list)
+    unanswered: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +120,9 @@ class Expected:
 
     Attributes:
         transitions, delivered: at least so many; nothing lost because nothing was sent is a failure.
-        repeats: messages sent twice, at most: what was in flight when a relay died, or lost acknowledgements.
-        expired: events may have lost their meaning.
+        repeats: events sent twice, at most, beside those whose answer was lost: `concurrency` for each relay
+            that died or lost its lease, as these were in flight.
+        expired: events may have lost their meaning. forgiven: these had, in an earlier scenario.
         dead: event ids that may be dead letters.
         waiting: events may still wait: the scenario ends in the middle.
         record_whole: the record of what PubNub took is complete.
@@ -123,6 +133,7 @@ class Expected:
     delivered: int = 0
     repeats: int = 0
     expired: bool = False
+    forgiven: frozenset[str] = frozenset()
     dead: frozenset[str] = frozenset()
     waiting: bool = False
     record_whole: bool = True
@@ -160,11 +171,26 @@ def _all(books: Books, expected: Expected) -> Iterator[Breach]:
     yield from _alone(books)
     for failure in books.failures:
         yield Breach("unharmed", failure)
+    for hour in books.ledger:
+        yield Breach("books", hour)
 
 
 def repeats(books: Books) -> int:
-    """Messages taken again on a channel that had them already."""
-    return len(books.accepted) - len({(one.channel, one.event_id, one.replayed) for one in books.accepted})
+    """Events taken again on a channel that had them already."""
+    return _repeated(books, {}).total()
+
+
+def unexplained(books: Books) -> Counter[str]:
+    """Those of them that no lost answer accounts for: they must have been in flight when a relay died."""
+    return _repeated(books, books.unanswered)
+
+
+def _repeated(books: Books, allowed: Mapping[tuple[str, str], int]) -> Counter[str]:
+    times = Counter((one.channel, one.event_id, one.replayed) for one in books.accepted)
+    again: Counter[str] = Counter()
+    for (channel, event, _), count in times.items():
+        again[event] = max(again[event], count - 1 - allowed.get((channel, event), 0))
+    return +again
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -258,16 +284,32 @@ def _ledger(books: Books, expected: Expected) -> Iterator[Breach]:
     for one in books.outcomes:
         if one.outcome == "dead" and one.event_id not in expected.dead:
             yield Breach("no dead letter", f"event {one.event_id} was given up")
-        if one.outcome == "expired" and not expected.expired:
+        if one.outcome == "expired" and not expected.expired and one.event_id not in expected.forgiven:
             yield Breach("never lost", f"event {one.event_id} expired")
+    yield from _newest_expired(books)
     # What an outage outlasted is told by what came after it: it counts, but a third of a load is to be heard.
-    told = outcomes["delivered"] + (outcomes["expired"] if expected.expired else 0)
+    told = outcomes["delivered"] + (outcomes["expired"] if expected.expired else len(expected.forgiven))
     if told < expected.delivered or outcomes["delivered"] < expected.delivered / 3:
         yield Breach(
             "how much",
             f"{outcomes['delivered']} events delivered, {outcomes['expired']} expired,"
             f" expected are {expected.delivered}",
         )
+
+
+def _newest_expired(books: Books) -> Iterator[Breach]:
+    """The newest phase_changed and game_completed of a game never lose their meaning, whatever is allowed."""
+    outcome = {one.event_id: one.outcome for one in books.outcomes}
+    place = {one.event_id: one.seq or 0 for one in books.numbered}
+    newest: dict[tuple[str, str], tuple[float, str]] = {}
+    for one in books.written:
+        if one.type in ("phase_changed", "game_completed") and one.game_id is not None:
+            # What has no place yet comes after all that have one.
+            known = newest.get((one.game_id, one.type), (0.0, ""))
+            newest[one.game_id, one.type] = max(known, (place.get(one.event_id, math.inf), one.event_id))
+    for (game, kind), (_, event) in newest.items():
+        if outcome.get(event) == "expired":
+            yield Breach("never lost", f"the newest {kind} of game {game} expired")
 
 
 def _places(books: Books) -> Iterator[Breach]:
@@ -320,9 +362,12 @@ def _heard(books: Books, expected: Expected) -> Iterator[Breach]:
         for one in books.outcomes:
             if one.outcome == "delivered":
                 yield from _really_taken(one, written.get(one.event_id), taken)
-    again = repeats(books)
-    if again > expected.repeats:
-        yield Breach("repeats", f"{again} messages were sent twice, at most {expected.repeats} may be")
+    again = unexplained(books)
+    if again.total() > expected.repeats:
+        some = ", ".join(list(again)[-10:])
+        yield Breach(
+            "repeats", f"{again.total()} events were sent twice, at most {expected.repeats} may be: {some}"
+        )
 
 
 def _really_taken(

@@ -15,11 +15,16 @@ PER_PAIR = 13
 game_completed."""
 
 
+TIME_OUTS = "-c statement_timeout=8s -c lock_timeout=2s"
+"""What an application asks for: whoever makes it wait longer than that harms it."""
+
+
 class Load:
     """A thread that deals `rate` games a second, whatever becomes of its connection.
 
     Attributes:
         dealt: games whose dealing was committed, as far as this thread knows.
+        errors: statements that failed, or waited for longer than the application would.
     """
 
     def __init__(self, url: str, *, rate: float, first: float = 1.2, spread: float = 1.0) -> None:
@@ -38,12 +43,16 @@ class Load:
         """Stop dealing; the games dealt."""
         self._done.set()
         self._thread.join(30)
+        if self._thread.is_alive():
+            self.errors.append("a statement has not ended for 30 s")
         return self.dealt
 
     def _run(self) -> None:
         while not self._done.is_set():
             try:
-                with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                with psycopg.connect(
+                    self._url, autocommit=True, connect_timeout=5, options=TIME_OUTS
+                ) as connection:
                     self._deal(connection)
             except psycopg.Error as error:
                 self.errors.append(" ".join(str(error).split()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -54,9 +54,9 @@ class Figure:
 Scenarios = dict[str, dict[str, Figure]]
 
 
-def _read(folder: Path) -> Scenarios:
+def _read(files: Iterable[Path]) -> Scenarios:
     found: Scenarios = defaultdict(dict)
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             one = json.loads(line)
             known = found[one["scenario"]]
@@ -77,8 +77,28 @@ class Result:
     seconds: float
 
 
-def _results(folder: Path) -> Iterator[Result]:
-    for file in sorted(folder.glob("*.xml")):
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One module's last run: when, where, how many rounds; how its pytest ended."""
+
+    module: str
+    head: str
+    seconds: float
+    ended: int
+
+
+def _runs(folder: Path) -> Iterator[Run]:
+    for file in sorted(folder.glob("*.json")):
+        yield Run(file.stem, **json.loads(file.read_text(encoding="utf-8")))
+
+
+def _results(folder: Path, runs: list[Run]) -> Iterator[Result]:
+    for run in runs:
+        file = folder / f"{run.module}.xml"
+        if not file.exists():
+            why = f"pytest ended with {run.ended} and left no results"
+            yield Result(run.module, "failed", why, run.seconds)
+            continue
         for case in ElementTree.parse(file).iter("testcase"):  # noqa: S314  written by our own pytest
             name = f"{case.get('classname', '').rpartition('.')[2]}: {case.get('name', '')}"
             state, why = "passed", ""
@@ -88,14 +108,19 @@ def _results(folder: Path) -> Iterator[Result]:
             yield Result(name, state, why, float(case.get("time", 0)))
 
 
-def written(folder: Path, head: str) -> str:
-    """The report in Markdown."""
-    scenarios, results = _read(folder), list(_results(folder))
+def written(folder: Path) -> str:
+    """The report in Markdown, of each module's last run."""
+    runs = list(_runs(folder))
+    figures = (folder / f"{run.module}.jsonl" for run in runs)
+    scenarios = _read(file for file in figures if file.exists())
+    results = list(_results(folder, runs))
     count = {state: sum(one.state == state for one in results) for state in ("passed", "failed", "skipped")}
     lines = [
         "# The fault suite",
         "",
-        f"{head}; {count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped.",
+        f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped.",
+        "",
+        *(f"- {run.module}: {run.head}, {run.seconds:.0f} s" for run in runs),
         "",
         *_asked(scenarios),
         "## Scenarios",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import psycopg
 from sketchy_orchestration.local import processes
 from tests.faults.books import audit
 from tests.faults.figures import Figures
-from tests.faults.invariants import Books, Breach, Expected, repeats
+from tests.faults.invariants import Books, Breach, Expected, repeats, unexplained
 from tests.faults.load import PER_PAIR, Load
 from tests.faults.timer.watching import Watching
 from tests.faults.workers import PubNub, Workers
@@ -38,6 +39,10 @@ _REST = """
     update orchestration.live_games set paused = true, paused_at = clock_timestamp()
     where deadline >= clock_timestamp() + interval '10 s' and not paused
 """
+# A relay broke off what was in flight. Of one that could not even connect nothing was.
+_BROKEN_OFF = re.compile(
+    r"(?:lease lost|relay lost its database|our own way out fails)(?!.*connection failed).*"
+)
 
 
 class Scene:
@@ -55,6 +60,8 @@ class Scene:
         )
         self.expected = Expected()
         self._before = (0, 0, 0)
+        self._refused: list[str] = []
+        self._broken_off = 0
 
     def reconnect(self) -> None:
         """A new connection of the test's own, after the server went away."""
@@ -62,14 +69,18 @@ class Scene:
         self.connection = psycopg.connect(self.url, autocommit=True)
 
     @contextmanager
-    def load(self, rate: float = RATE) -> Iterator[Load]:
-        """Load for the length of the block; everything dealt counts as expected."""
+    def load(self, rate: float = RATE, *, harmed: bool = False) -> Iterator[Load]:
+        """Load for the length of the block; everything dealt counts as expected.
+
+        None of its statements may fail, unless it is `harmed` because Postgres itself is broken meanwhile.
+        """
         load = Load(self.url, rate=rate).start()
         try:
             assert processes.wait_until(lambda: load.dealt > 0, seconds=20), load.errors
             yield load
         finally:
             dealt = load.stop()
+            self._refused += [] if harmed else load.errors
             self.expected = replace(
                 self.expected,
                 transitions=self.expected.transitions + dealt,
@@ -83,7 +94,7 @@ class Scene:
             yield watching
 
     def allow(self, *, repeats: int = 0, **more: Any) -> None:
-        """What this scenario allows, beside what earlier ones did."""
+        """What this scenario allows: `repeats` for relays killed; a lease lost is known from the log."""
         self.expected = replace(self.expected, repeats=self.expected.repeats + repeats, **more)
 
     def number(self, query: str) -> float:
@@ -102,6 +113,12 @@ class Scene:
             f"{self.outcomes() - known} of {count} events in {seconds} s: {self.workers.said()}"
         )
 
+    def _count_broken_off(self) -> None:
+        """What was in flight when a lease was lost, to whatever, may be sent twice."""
+        times = len(_BROKEN_OFF.findall(self.workers.said(whole=True)))
+        self.allow(repeats=CONCURRENCY * (times - self._broken_off))
+        self._broken_off = times
+
     def settle(self, seconds: float = 40.0) -> None:
         """Until every game that is due soon has moved and nothing waits; what is due later rests."""
 
@@ -115,6 +132,7 @@ class Scene:
         """Wait until all is done, then check everything that ever happened here."""
         began = time.monotonic()
         self.settle(seconds)
+        self._count_broken_off()
         books, breaches = self.audit()
         delivered = sum(one.outcome == "delivered" for one in books.outcomes)
         counts = (len(books.transitions), delivered, repeats(books))
@@ -123,12 +141,19 @@ class Scene:
         ):
             self.figures.note(name, what, now - before)
         self._before = counts
+        # The next scenario is not allowed what this one was.
+        expired = frozenset(one.event_id for one in books.outcomes if one.outcome == "expired")
+        forgiven = expired if self.expected.expired else self.expected.forgiven
+        self.expected = replace(
+            self.expected, repeats=unexplained(books).total(), expired=False, forgiven=forgiven
+        )
         self.figures.note(name, "settled after", time.monotonic() - began, unit="s")
         assert not breaches, "\n".join([*map(str, breaches), self.workers.said()])
         return books
 
     def audit(self) -> tuple[Books, list[Breach]]:
-        return audit(self.connection, self.pubnub.accepted(), self.expected)
+        refused, self._refused = self._refused, []
+        return audit(self.connection, self.pubnub.accepted(), self.expected, refused)
 
     def close(self) -> None:
         self.workers.close()

@@ -17,12 +17,13 @@ import pytest
 
 from sketchy_orchestration.database.migrate import migrate_up
 from sketchy_orchestration.local import application, processes
-from sketchy_orchestration.local.postgres import EmbeddedPostgres
+from sketchy_orchestration.local.postgres import EmbeddedPostgres, cluster
 from sketchy_orchestration.local.postgres.folders import delete
+from tests.faults.clock import HOUR, WrongClock
 from tests.faults.extent import WHOLE, whole_only
 from tests.faults.figures import Figures
 from tests.faults.load import Load
-from tests.faults.scene import CONCURRENCY, RATE, Scene, a_scene
+from tests.faults.scene import RATE, Scene, a_scene
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("database faults")]
 
@@ -53,7 +54,7 @@ def test_comes_back(own_postgres: EmbeddedPostgres, tmp_path: Path, figures: Fig
     name = f"Postgres restarted: {how}"
     url = own_postgres.start().owner_url()
     with a_scene(url, tmp_path, figures) as scene:
-        with scene.load():
+        with scene.load(harmed=True):
             scene.wait_for_more(60)
             began = time.time()
             scene.wait_for_more(int(RATE * 6.5 * 3))
@@ -61,7 +62,6 @@ def test_comes_back(own_postgres: EmbeddedPostgres, tmp_path: Path, figures: Fig
             end(own_postgres, how)
             back = time.time()
             scene.reconnect()
-            scene.allow(repeats=4 * CONCURRENCY)
             assert processes.wait_until(lambda: time.time() > back + WITHIN, seconds=10, pause=0.05)
             # The last second of the five: by then it must run as if nothing had been.
             again = delivered_by(scene, back + WITHIN - 1, back + WITHIN)
@@ -84,7 +84,7 @@ def test_no_connection_to_be_had(own_postgres: EmbeddedPostgres, tmp_path: Path,
     name = "pool exhaustion: no connection to be had for 2 s"
     url = own_postgres.start().owner_url()
     with a_scene(url, tmp_path, figures) as scene, ExitStack() as hogs:
-        with scene.load():
+        with scene.load(harmed=True):
             scene.wait_for_more(60)
             with suppress(psycopg.OperationalError):
                 while True:
@@ -99,10 +99,37 @@ def test_no_connection_to_be_had(own_postgres: EmbeddedPostgres, tmp_path: Path,
             until = time.monotonic() + 2
             processes.wait_until(lambda: time.monotonic() > until, seconds=5)
             hogs.close()
-            scene.allow(repeats=4 * CONCURRENCY)
             scene.wait_for_more(80)
         scene.workers.wait_for(scene.connection)
         scene.judge(name)
+
+
+@whole_only
+def test_its_clock_jumps(
+    request: pytest.FixtureRequest, tmp_path: Path, figures: Figures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deadlines are on the database's clock, so they jump with it: what is due then moves on, once."""
+    name = "the clock of Postgres: an hour on, back, and on again"
+    honest = cluster.environment
+    with tempfile.TemporaryDirectory(prefix="sketchy-clock-") as folder:
+        # Where the account that Postgres runs as can come.
+        Path(folder).chmod(0o755)
+        clock = WrongClock(Path(folder), 0.0)
+        monkeypatch.setattr(cluster, "environment", lambda: {**honest(), **clock.environment})
+        server: EmbeddedPostgres = request.getfixturevalue("own_postgres")
+        assert clock.is_loaded_by(server.start().pid)
+        with a_scene(server.start().owner_url(), tmp_path, figures) as scene:
+            # What becomes due by the jump alone has long been without its drawings.
+            scene.connection.execute("select orchestration.set_flag('grace_period', 'test', 'test', false)")
+            with scene.load():
+                scene.wait_for_more(60)
+                for ahead in (HOUR, 0.0, HOUR):
+                    clock.jump_to(ahead)
+                    scene.wait_for_more(100)
+            assert scene.number("select extract(epoch from clock_timestamp())") > time.time() + HOUR - 60
+            scene.workers.wait_for(scene.connection)
+            scene.allow(expired=True)
+            scene.judge(name)
 
 
 def test_a_slow_transaction_of_the_application(scene: Scene) -> None:
@@ -193,7 +220,6 @@ def test_a_full_disk(figures: Figures, tmp_path: Path) -> None:
                 if not _answers(url):
                     server.restart(immediate=True)
                 scene.reconnect()
-                scene.allow(repeats=8 * CONCURRENCY)
                 figures.note(name, "games dealt meanwhile", load.stop())
                 figures.note(name, "statements of the application refused", len(load.errors))
                 with scene.load(rate=40):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from sketchy_orchestration.realtime.timer_shift import start_timer_shift
 from sketchy_orchestration.settings import Settings
 from tests.faults.books import audit
 from tests.faults.invariants import Breach, Expected
+from tests.faults.load import Load
 from tests.faults.timer.table import Table
 
 pytestmark = [pytest.mark.fault]
@@ -139,6 +141,36 @@ def play(url: str, connection: psycopg.Connection[Any], defect: Defect) -> list[
         processes.wait_until(extend, seconds=4, pause=0.005)
     _, breaches = audit(connection, [], Expected(transitions=GAMES, waiting=True, overdue=0.5))
     return breaches
+
+
+def test_harm_to_the_application_is_noticed(database_url: str, connection: psycopg.Connection[Any]) -> None:
+    """One of its statements fails because of a trigger, two lock each other out."""
+    connection.execute(
+        """create function public.refuse() returns trigger language plpgsql
+           as $$ begin raise 'refused'; end $$"""
+    )
+    connection.execute("create trigger refuse before insert on public.games execute function public.refuse()")
+    load = Load(database_url, rate=20).start()
+    assert processes.wait_until(lambda: bool(load.errors), seconds=10)
+    load.stop()
+
+    lock = "select pg_advisory_xact_lock(%s)"
+    with psycopg.connect(database_url) as one, psycopg.connect(database_url) as other:
+        one.execute(lock, [1])
+        other.execute(lock, [2])
+        with ThreadPoolExecutor(1) as beside, suppress(psycopg.errors.DeadlockDetected):
+            waits = beside.submit(one.execute, lock, [2])
+            try:
+                other.execute(lock, [1])
+            finally:
+                other.rollback()
+                waits.result()
+
+    def said() -> str:
+        return "\n".join(map(str, audit(connection, [], Expected(waiting=True), load.errors)[1]))
+
+    assert processes.wait_until(lambda: "unharmed: 1 deadlocks" in said(), seconds=5), said()
+    assert "unharmed: a statement of the application failed: refused" in said()
 
 
 def test_nothing_is_wrong_without_a_defect(database_url: str, connection: psycopg.Connection[Any]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 
 from sketchy_orchestration.database import queries
 from sketchy_orchestration.database import relay as statements
+from sketchy_orchestration.domain import publishing
 from sketchy_orchestration.domain.circuit import Evidence, WayOut
 from sketchy_orchestration.pubnub.memory import MemoryPublisher
 from sketchy_orchestration.pubnub.publisher import Acceptance, PublishError
@@ -131,6 +135,25 @@ async def beside_a_slow_transaction(case: Case) -> list[Breach]:
     return case.breaches(delivered=GAMES * EACH + 1)
 
 
+async def while_the_clock_jumps(case: Case) -> list[Breach]:
+    """What the worker's wall clock says jumps by an hour each time it is asked."""
+    honest, jumps = time.time, itertools.cycle([-3600.0, 0.0, 3600.0])
+    with Patch.context() as patch:
+        patch.setattr(time, "time", lambda: honest() + next(jumps))
+        patch.setattr(time, "time_ns", lambda: int((honest() + next(jumps)) * 1e9))
+        return await quietly(case)
+
+
+async def after_hours(case: Case) -> list[Breach]:
+    """Each game has been over for long, and said so twice: the second is still to be told."""
+    for age in (900.0, 800.0):
+        for game in case.games:
+            write_event(case.connection, game, "game_completed", age=age)
+    async with a_relay(case.url, case.publisher):
+        await case.all_have_outcomes(2 * GAMES)
+    return case.breaches(delivered=2 * GAMES, expired=True)
+
+
 async def in_a_black_hole(case: Case) -> list[Breach]:
     """Silent to Postgres, not to PubNub, with much in memory; another relay takes the lanes over."""
     info = case.connection.info
@@ -163,11 +186,10 @@ async def in_a_black_hole(case: Case) -> list[Breach]:
 def acknowledge_before_publish(patch: Patch) -> None:
     real = Sending._try
 
-    async def early(self: Sending, game: Any, channel: str, built: Any) -> Any:
+    async def early(self: Sending, game: Any, *what: Any) -> Any:
+        channel, _ = what[-2:]
         game.accepted[channel] = 1
-        asyncio.get_running_loop().call_later(
-            0.03, lambda: asyncio.ensure_future(real(self, game, channel, built))
-        )
+        asyncio.get_running_loop().call_later(0.03, lambda: asyncio.ensure_future(real(self, game, *what)))
         return None
 
     patch.setattr(Sending, "_try", early)
@@ -179,7 +201,8 @@ def count_attempts_in_an_outage(patch: Patch) -> None:
 
 
 def swallow_failures(patch: Patch) -> None:
-    async def careless(self: Sending, game: Any, channel: str, built: Any) -> Any:
+    async def careless(self: Sending, game: Any, *what: Any) -> Any:
+        channel, built = what[-2:]
         try:
             acceptance = await self._publisher.publish(channel, built, timeout=1)
         except PublishError:
@@ -213,6 +236,24 @@ def remember_only_how_far(patch: Patch) -> None:
     patch.setattr(statements, "sequence", hasty)
 
 
+def expire_the_newest_too(patch: Patch) -> None:
+    patch.setattr(publishing, "expired", lambda waiting: [event.event_id for event in waiting])
+
+
+def lose_an_event_that_was_counted(patch: Patch) -> None:
+    """As an outbox would whose days are dropped too early."""
+    real = Case.write
+
+    def careless(self: Case, times: int = EACH) -> None:
+        real(self, times)
+        with self.connection.transaction():
+            lost = write_event(self.connection, self.games[0])
+            self.connection.execute("select orchestration.refresh_ledger()")
+            self.connection.execute("delete from orchestration.outbox where id = %s", [lost])
+
+    patch.setattr(Case, "write", careless)
+
+
 def forget_the_lease(patch: Patch) -> None:
     patch.setattr(Lease, "may_send", lambda _: True)
     patch.setattr(Gate, "open", property(lambda _: True))
@@ -220,26 +261,25 @@ def forget_the_lease(patch: Patch) -> None:
 
 def forget_the_epoch(patch: Patch) -> None:
     """No lock, no fence: every relay believes that it holds every lane."""
-    real = queries.query
-
-    def careless(name: str) -> Any:
-        text = real(name)
-        as_bytes = text if isinstance(text, bytes) else str(text).encode()
-        for old, new in (
-            (b" and l.epoch = d.epoch", b""),
-            (
-                b" and l.epoch = (%(epoch_by_lane)s::bigint[])[n.lane + 1]",
-                b" and %(epoch_by_lane)s is not null",
-            ),
-            (
-                b"pg_try_advisory_lock(orchestration.lock_class(), orchestration.lane_lock(l.lane)) as got",
-                b"true as got",
-            ),
-        ):
-            as_bytes = as_bytes.replace(old, new)
-        return as_bytes
-
-    patch.setattr(statements, "query", careless)
+    numbered = (
+        " and l.epoch = (%(epoch_by_lane)s::bigint[])[n.lane + 1]",
+        " and %(epoch_by_lane)s is not null",
+    )
+    pieces = {
+        "relay.acknowledge": (" and l.epoch = d.epoch", ""),
+        "relay.number": numbered,
+        "relay.number_slice": numbered,
+        "relay.try_lanes": (
+            "pg_try_advisory_lock(orchestration.lock_class(), orchestration.lane_lock(l.lane)) as got",
+            "true as got",
+        ),
+    }
+    careless: dict[str, bytes] = {}
+    for name, (old, new) in pieces.items():
+        text = str(queries.query(name))
+        assert text.count(old) == 1, f"{name} has no {old!r} any more: the defect must be rewritten"
+        careless[name] = text.replace(old, new).encode()
+    patch.setattr(statements, "query", lambda name: careless.get(name) or queries.query(name))
 
 
 async def by_two_relays(case: Case) -> list[Breach]:
@@ -255,13 +295,48 @@ async def by_two_relays(case: Case) -> list[Breach]:
 
 Scenario = Callable[[Case], Awaitable[list[Breach]]]
 DEFECTS: dict[str, tuple[Callable[[Patch], None], Scenario, str]] = {
-    "acknowledged before it is published": (acknowledge_before_publish, cut_off, "never lost"),
-    "attempts counted in an outage": (count_attempts_in_an_outage, in_an_outage, "no dead letter"),
-    "failures swallowed": (swallow_failures, in_a_storm, "never lost"),
-    "the next event goes first": (let_the_next_go_first, in_a_storm, "in order"),
-    "only how far it came is remembered": (remember_only_how_far, beside_a_slow_transaction, "never lost"),
-    "the lease not looked at": (forget_the_lease, in_a_black_hole, "repeats"),
-    "neither lock nor epoch": (forget_the_epoch, by_two_relays, "books"),
+    "acknowledged before it is published": (
+        acknowledge_before_publish,
+        cut_off,
+        "never lost: event .* counts as delivered on game-.*, but was not",
+    ),
+    "attempts counted in an outage": (
+        count_attempts_in_an_outage,
+        in_an_outage,
+        "no dead letter: event .* was given up",
+    ),
+    "failures swallowed": (
+        swallow_failures,
+        in_a_storm,
+        "never lost: event .* counts as delivered on game-.*, but was not",
+    ),
+    "the next event goes first": (
+        let_the_next_go_first,
+        in_a_storm,
+        "in order: MATCH_FOUND .* seq 2 on game-.* says after 0, but 1 was delivered",
+    ),
+    # Here alone a stall is what shows it: the event that became visible late is never looked at.
+    "only how far it came is remembered": (
+        remember_only_how_far,
+        beside_a_slow_transaction,
+        "never lost: 1 events still wait",
+    ),
+    "the newest expire too": (
+        expire_the_newest_too,
+        after_hours,
+        "never lost: the newest game_completed of game .* expired",
+    ),
+    "an event that was counted is gone": (
+        lose_an_event_that_was_counted,
+        quietly,
+        "books: the ledger of .* does not balance",
+    ),
+    "the lease not looked at": (
+        forget_the_lease,
+        in_a_black_hole,
+        "repeats: .* events were sent twice, at most 0 may be: ",
+    ),
+    "neither lock nor epoch": (forget_the_epoch, by_two_relays, "books: event .* has 2 outcomes"),
 }
 SCENARIOS: list[Scenario] = [
     quietly,
@@ -269,6 +344,8 @@ SCENARIOS: list[Scenario] = [
     cut_off,
     in_an_outage,
     beside_a_slow_transaction,
+    while_the_clock_jumps,
+    after_hours,
     in_a_black_hole,
     by_two_relays,
 ]
@@ -286,10 +363,7 @@ async def test_nothing_is_wrong_without_a_defect(case: Case, scenario: Scenario)
 
 @pytest.mark.parametrize("name", DEFECTS)
 async def test_noticed(case: Case, name: str, monkeypatch: Patch) -> None:
-    defect, scenario, promise = DEFECTS[name]
+    defect, scenario, symptom = DEFECTS[name]
     defect(monkeypatch)
-    try:
-        breaches = await scenario(case)
-    except TimeoutError:
-        breaches = case.breaches()
-    assert promise in {breach.promise for breach in breaches}, breaches
+    breaches = await scenario(case)
+    assert any(re.match(symptom, str(breach)) for breach in breaches), breaches

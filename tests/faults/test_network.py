@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from sketchy_orchestration.local import processes
+from sketchy_orchestration.realtime.lease import LeaseTimes
 from tests.faults.extent import whole_only
 from tests.faults.figures import Figures
 from tests.faults.namespace import NotPossibleError, namespace
@@ -21,6 +22,9 @@ from tests.faults.test_workers import now, taken_over
 from tests.faults.workers import Process
 
 pytestmark = [pytest.mark.fault]
+
+SENDS_WITHIN_MS = 1000 * LeaseTimes().send_within
+"""After it sent its last answered ping a relay starts no attempt any more: *Alone* in its own words."""
 
 
 def through(url: str, proxy: Proxy) -> str:
@@ -102,26 +106,24 @@ def test_partition_from_postgres(behind: Behind) -> None:
         scene.wait_for_more(100)
         silent = pubnub.last_request - cut
         scene.figures.note(name, "last attempt of the relay cut off after", silent * 1000, 1000, unit=" ms")
-        # What was started within the bound may be on its way a little longer on a busy machine.
-        assert silent < 1.0 + 1.0
+        # Started within the bound; the way to the proxy takes as long as the machine takes for anything.
+        assert silent * 1000 <= watching.bound_ms(SENDS_WITHIN_MS)
         postgres.heal()
         workers.running["fanout"].append(relay)
         workers.wait_for(scene.connection)
         scene.wait_for_more(40)
     scene.figures.note(name, "worst lateness", watching.worst_ms(), 100, unit=" ms")
     assert watching.worst_ms() <= watching.bound_ms(500)
-    scene.allow(repeats=2 * CONCURRENCY)
     scene.judge(name)
 
 
-def test_connections_to_postgres_cut(behind: Behind) -> None:
+def test_connections_to_postgres_cut(behind: Behind, chance: random.Random) -> None:
     scene, postgres, _, _ = behind
     name = "connections to Postgres cut, again and again"
     with scene.load():
         for _ in range(4):
-            scene.wait_for_more(random.randrange(20, 60))
+            scene.wait_for_more(chance.randrange(20, 60))
             assert postgres.cut() > 0
-            scene.allow(repeats=2 * CONCURRENCY)
         postgres.truncate = 7
         scene.wait_for_more(60)
     scene.workers.wait_for(scene.connection)
@@ -140,7 +142,6 @@ def test_sessions_ended_by_the_server(behind: Behind) -> None:
                    where datname = current_database() and application_name like 'sketchy %'"""
             ).rowcount
             assert ended >= 1
-            scene.allow(repeats=4 * CONCURRENCY)
         scene.wait_for_more(60)
     scene.workers.wait_for(scene.connection)
     scene.judge(name)
@@ -157,7 +158,6 @@ def test_slow_way_to_postgres(behind: Behind) -> None:
         postgres.heal()
         scene.wait_for_more(20)
     scene.figures.note(name, "worst lateness", watching.worst_ms(), unit=" ms")
-    scene.allow(repeats=2 * CONCURRENCY)
     scene.judge(name)
 
 
@@ -170,7 +170,6 @@ def test_way_to_pubnub(behind: Behind) -> None:
         for break_it in (lambda: setattr(pubnub, "truncate", 20), pubnub.cut, pubnub.black_hole):
             scene.wait_for_more(30)
             break_it()
-            scene.allow(repeats=2 * CONCURRENCY)
         workers = scene.workers
         workers.running["fanout"].remove(relay)
         taken_over(scene, now(scene))
@@ -217,10 +216,9 @@ def test_partition_in_a_network_namespace(database_url: str, tmp_path: Path, fig
             scene.wait_for_more(100)
             silent = pubnub.last_request - pulled
             figures.note(name, "last attempt of the relay cut off after", silent * 1000, 1000, unit=" ms")
-            assert silent < 1.0 + 1.0
+            assert silent * 1000 <= watching.bound_ms(SENDS_WITHIN_MS)
             apart.plug(0)
             workers.running["fanout"].append(cut_off)
             workers.wait_for(scene.connection)
         figures.note(name, "worst lateness", watching.worst_ms(), 100, unit=" ms")
-        scene.allow(repeats=2 * CONCURRENCY)
         scene.judge(name)

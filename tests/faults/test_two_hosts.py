@@ -12,7 +12,7 @@ import pytest
 from tests.faults.figures import Figures
 from tests.faults.namespace import Namespace, NotPossibleError, namespace
 from tests.faults.proxy import Proxy
-from tests.faults.scene import CONCURRENCY, Scene
+from tests.faults.scene import Scene
 from tests.faults.test_network import through
 from tests.faults.test_workers import now, taken_over
 from tests.faults.workers import Process, holders
@@ -65,7 +65,6 @@ def test_a_host_is_cut_off(database_url: str, tmp_path: Path, figures: Figures) 
         workers = scene.workers
         stack.callback(workers.close)
         workers.wait_for(scene.connection)
-        scene.allow(repeats=2 * CONCURRENCY)
         with scene.watching() as watching, scene.load():
             scene.wait_for_more(60)
             moment = now(scene)

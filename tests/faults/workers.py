@@ -143,9 +143,10 @@ class Workers:
             return code == -signal.SIGKILL
         return False
 
-    def said(self) -> str:
-        """What the shifts logged last."""
-        return self._log.read_text(encoding="utf-8")[-4000:] if self._log.exists() else ""
+    def said(self, *, whole: bool = False) -> str:
+        """What the shifts logged last, or all of it."""
+        text = self._log.read_text(encoding="utf-8") if self._log.exists() else ""
+        return text if whole else text[-4000:]
 
     def close(self) -> None:
         every = [process for each in self.running.values() for process in each]

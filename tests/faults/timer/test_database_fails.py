@@ -49,7 +49,9 @@ def still_the_same(shifts: AtWork) -> bool:
 
 
 @pytest.mark.parametrize("immediate", [False, True], ids=["fast shutdown", "crash"])
-def test_a_restart_under_load(own_postgres: EmbeddedPostgres, tmp_path: Path, immediate: bool) -> None:
+def test_a_restart_under_load(
+    own_postgres: EmbeddedPostgres, tmp_path: Path, immediate: bool, chance: random.Random
+) -> None:
     url = own_postgres.start().owner_url()
     with (
         psycopg.connect(url, autocommit=True) as before,
@@ -57,7 +59,7 @@ def test_a_restart_under_load(own_postgres: EmbeddedPostgres, tmp_path: Path, im
     ):
         table = Table(before)
         games = table.deal(200, spread=8.0)
-        table.wait_for(games, random.randrange(20, 60))
+        table.wait_for(games, chance.randrange(20, 60))
         own_postgres.restart(immediate=immediate)
         back = time.monotonic()
         with psycopg.connect(url, autocommit=True) as after:
@@ -94,10 +96,10 @@ def test_connections_cut_one_at_a_time(
 
 
 def test_all_connections_cut_at_once(
-    connection: Connection, table: Table, shifts: AtWork, watching: Watching
+    connection: Connection, table: Table, shifts: AtWork, watching: Watching, chance: random.Random
 ) -> None:
     games = table.deal(120, spread=3.0)
-    table.wait_for(games, random.randrange(20, 60))
+    table.wait_for(games, chance.randrange(20, 60))
     assert cut(connection, 10) == 2
     table.wait_for(games)
     assert table.wrong() == []

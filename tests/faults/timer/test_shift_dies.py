@@ -21,11 +21,13 @@ FIGURE_MS = 100
 
 
 @pytest.mark.timeout(60 + 15 * ROUNDS)
-def test_killed_at_random_moments_under_load(table: Table, shifts: AtWork, watching: Watching) -> None:
+def test_killed_at_random_moments_under_load(
+    table: Table, shifts: AtWork, watching: Watching, chance: random.Random
+) -> None:
     for number in range(ROUNDS):
         games = table.deal(120)
-        table.wait_for(games, random.randrange(len(games) - 10))
-        victim = random.choice(shifts.running)
+        table.wait_for(games, chance.randrange(len(games) - 10))
+        victim = chance.choice(shifts.running)
         shifts.kill(victim)
         table.wait_for(games)
         sys.stdout.write(
@@ -46,9 +48,11 @@ def test_both_killed_and_replaced(table: Table, shifts: AtWork, watching: Watchi
     assert table.wrong() == []
 
 
-def test_paused_and_continued(table: Table, shifts: AtWork, watching: Watching) -> None:
+def test_paused_and_continued(
+    table: Table, shifts: AtWork, watching: Watching, chance: random.Random
+) -> None:
     first = table.deal(80)
-    table.wait_for(first, random.randrange(60))
+    table.wait_for(first, chance.randrange(60))
     victim = shifts.running[0]
     victim.send_signal(signal.SIGSTOP)
     table.wait_for(first)
@@ -57,7 +61,7 @@ def test_paused_and_continued(table: Table, shifts: AtWork, watching: Watching) 
     # Until the other has noticed the silence and moved up a rank.
     assert processes.wait_until(lambda: not shifts.is_at_work(victim), seconds=10)
     second = table.deal(80)
-    table.wait_for(second, random.randrange(60))
+    table.wait_for(second, chance.randrange(60))
     victim.send_signal(signal.SIGCONT)
     table.wait_for(second)
     assert processes.wait_until(lambda: shifts.is_at_work(victim), seconds=10), shifts.said()

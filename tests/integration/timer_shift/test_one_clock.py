@@ -5,9 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +20,7 @@ from sketchy_orchestration.realtime import one_by_one, stop, timer_shift
 from sketchy_orchestration.realtime.shift import EndReason, RunningShift, ShiftKind, new_identity
 from sketchy_orchestration.realtime.timer_shift import start_timer_shift
 from sketchy_orchestration.settings import Settings
+from tests.faults.clock import HOUR, WrongClock
 from tests.faults.timer.at_work import AtWork
 from tests.faults.timer.table import Table
 from tests.faults.timer.watching import Watching
@@ -69,21 +67,6 @@ def test_nothing_on_the_way_reads_the_wall_clock(module: object) -> None:
     assert read.isdisjoint(WALL_CLOCKS)
 
 
-SHIM = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <time.h>
-/* Every process that loads this believes to live a day later, and its clock to run twice as fast. */
-int clock_gettime(clockid_t which, struct timespec *at) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
-    int answer = real(which, at);
-    if (which == CLOCK_REALTIME) at->tv_sec = at->tv_sec * 2 + 86400;
-    return answer;
-}
-"""
-
-
 def test_a_worker_that_lives_tomorrow(
     database_url: str,
     table: Table,
@@ -92,22 +75,23 @@ def test_a_worker_that_lives_tomorrow(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    compiler = shutil.which("cc")
-    if sys.platform != "linux" or compiler is None:
-        pytest.skip("a wrong clock for one process needs Linux and a C compiler")
-    source, shim = tmp_path / "clock.c", tmp_path / "clock.so"
-    source.write_text(SHIM, encoding="utf-8")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"], check=True)
+    """… and whose clock jumps an hour on and back while games are due."""
+    clock = WrongClock(tmp_path, 24 * HOUR)
     honest = shifts.running[:]
     with monkeypatch.context() as patch:
-        patch.setenv("LD_PRELOAD", str(shim))
+        for name, value in clock.environment.items():
+            patch.setenv(name, value)
         confused = shifts.start()
+    assert clock.is_loaded_by(confused.pid)
     for process in honest:
         shifts.kill(process)
     assert processes.wait_until(lambda: shifts.is_at_work(confused), seconds=5)
     watching.forget()
     games = table.deal(80)
+    for ended, ahead in ((15, 25 * HOUR), (30, 24 * HOUR), (45, 23 * HOUR), (60, 24 * HOUR)):
+        table.wait_for(games, ended)
+        clock.jump_to(ahead)
     table.wait_for(games)
     assert table.wrong() == []
     assert watching.worst_ms() <= watching.bound_ms(100)
-    assert shifts.row(confused) is not None
+    assert shifts.is_at_work(confused)
