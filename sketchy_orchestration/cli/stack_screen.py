@@ -87,8 +87,8 @@ def _add_status(rows: Table, status: Status) -> None:
     rows.add_row("events", events)
     rows.add_row("shifts", _shifts(status))
     circuit = Text(status.circuit, style="green" if status.circuit == "closed" else "red")
-    if status.circuit_reason and status.circuit != "closed":
-        circuit.append(f" ({status.circuit_reason})")
+    if status.circuit != "closed":
+        circuit.append(f" ({status.circuit_reason or 'unknown'}) for {status.circuit_seconds:.0f} s")
     circuit.append(f"   enrolment {status.enrolment:g} %", style="default")
     if status.flags_off:
         circuit.append(f"   switched off: {', '.join(status.flags_off)}", style="yellow")

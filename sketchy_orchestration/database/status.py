@@ -56,6 +56,7 @@ class Status:
     """What an operator wants to know first.
 
     Attributes:
+        circuit_seconds: since when it is in its state.
         held_back: share of the last second in which events waited for the flag publish_rate alone.
     """
 
@@ -72,6 +73,7 @@ class Status:
     dead_letters: int
     circuit: str
     circuit_reason: str | None
+    circuit_seconds: float
     flags_off: list[str]
     enrolment: float
     window_seconds: float = WINDOW
@@ -121,6 +123,7 @@ def read_status(connection: psycopg.Connection[Any], *, exact: bool = True) -> S
             dead_letters=rows("dead_letters")[0]["dead"],
             circuit=worst.get("state", "unknown"),
             circuit_reason=worst.get("reason"),
+            circuit_seconds=worst.get("since_seconds", 0.0),
             flags_off=[name for name in _SWITCHES if name in flags and not flags[name]["enabled"]],
             enrolment=_enrolment(flags.get("enrolment")),
             held_back=rows("held_back")[0]["share"],

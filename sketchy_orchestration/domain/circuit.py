@@ -70,10 +70,9 @@ class Evidence:
     def failed(self, game: str, verdict: Verdict, now: float) -> None:
         """A publish for `game` failed."""
         # A refusal of one event is an answer: it says nothing against the way out until many come in a row.
+        # Nor does one of the keys: a check tells whether they are wrong, or only may not use this channel.
         self._note(game, verdict.fault is not Fault.event, now)
         self._row.append((game, verdict))
-        if verdict.fault is Fault.keyset:
-            self._condemned = verdict.reason
 
     def check_failed(self, verdict: Verdict, now: float) -> None:
         """A check on a neutral channel failed: no game's fault, so the way out fails."""
@@ -140,6 +139,7 @@ class Conclusion(StrEnum):
     """What a relay does about its way out."""
 
     carry_on = "carry_on"
+    check = "check"  # another fails: it must know whether we get through
     wait = "wait"  # sends nothing until the others have said how they fare
     open = "open"  # the keyset fails: open its circuit
     give_up_lanes = "give_up_lanes"  # only our own way out fails: others shall send
@@ -171,18 +171,23 @@ def conclude(
 
     The keyset fails only if no live relay gets through: so the circuit opens at once when all of them fail
     (or there is no other), and lanes are given up when another was heard of as working after our failure
-    began. Others that have not said anything newer than that are given `patience`.
+    began. Others that have not said anything newer than that are given `patience`: whoever has had nothing
+    accepted since another began to fail checks.
     """
     if own.way_out is not WayOut.fails:
-        return Conclusion.carry_on
-    if any(
-        other.way_out is WayOut.works and other.worked_at is not None and other.worked_at > own.since
-        for other in others
-    ):
+        unanswered = any(
+            other.way_out is WayOut.fails and not _worked_after(own, other.since) for other in others
+        )
+        return Conclusion.check if unanswered else Conclusion.carry_on
+    if any(other.way_out is WayOut.works and _worked_after(other, own.since) for other in others):
         return Conclusion.give_up_lanes
     if all(other.way_out is WayOut.fails for other in others) or now - own.since >= patience:
         return Conclusion.open
     return Conclusion.wait
+
+
+def _worked_after(report: Report, moment: datetime) -> bool:
+    return report.worked_at is not None and report.worked_at > moment
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -258,8 +263,12 @@ def probe_accepted(circuit: Circuit, holder: str, now: datetime) -> Circuit | No
     return Circuit(State.closed, now, circuit.epoch + 1)
 
 
-def probe_failed(circuit: Circuit, holder: str, reason: str) -> Circuit | None:
-    """Half-open → open again, with the newest reason. None when somebody else probes by now."""
+def probe_failed(circuit: Circuit, holder: str, reason: str | None) -> Circuit | None:
+    """Half-open → open again, with the newest reason. None when somebody else probes by now.
+
+    Args:
+        reason: why it failed; None when it could not be tried, which leaves what was known.
+    """
     if circuit.state is not State.half_open or circuit.probe_holder != holder:
         return None
-    return replace(circuit, state=State.open, epoch=circuit.epoch + 1, reason=reason)
+    return replace(circuit, state=State.open, epoch=circuit.epoch + 1, reason=reason or circuit.reason)

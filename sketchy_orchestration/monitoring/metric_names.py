@@ -57,6 +57,7 @@ GAUGES: Mapping[str, Gauge] = {
     "dead_letters_open": Gauge("sketchy_dead_letters_open", "Events given up that wait for a person"),
     "circuit_open": Gauge("sketchy_circuit_open", "1 while PubNub as a whole counts as failing"),
     "circuit_open_seconds": Gauge("sketchy_circuit_open_seconds", "How long the circuit has been open"),
+    "circuit_reason": Gauge("sketchy_circuit_reason", "1 for the reason why the circuit is open", "reason"),
     "shifts_at_work": Gauge("sketchy_shifts_at_work", "Shifts with a heartbeat within 5 s", "kind"),
     "shifts_silent_seconds": Gauge(
         "sketchy_shifts_heartbeat_age_seconds", "Age of the newest heartbeat; a day stands for never", "kind"

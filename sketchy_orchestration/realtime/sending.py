@@ -208,13 +208,13 @@ class Sending:
             # The keyset's or our own way out's fault: that costs no event an attempt, nor those before it.
             for each in self._games:
                 each.failed, each.failing_since = 0, None
-        elif worst.fault is Fault.moment:
+        else:
             if game.failing_since is None:
                 game.failing_since = now
             failed, tried = self._evidence.others(game.name, now, game.failing_since)
             needed = publishing.attempts_needed(self._gate.attempts, failed, tried)
             unproven = tried < publishing.ENOUGH_OTHERS or (needed or 0) > self._gate.attempts
-            if unproven and game.tried > 1:
+            if worst.fault is Fault.keyset or (unproven and game.tried > 1):
                 self.hooks.check()
             if needed is not None or tried < publishing.ENOUGH_OTHERS:
                 game.failed += 1

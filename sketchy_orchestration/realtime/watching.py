@@ -32,6 +32,7 @@ CHECK_CHANNEL = "orchestration-check"
 
 _ANSWER = 5.0
 _CHECK_EVERY = 1.0
+_NOT_TRIED = "lease"  # our own lease was late: that says nothing about publishes
 _WAY_OUT = {WayOut.works: 1.0, WayOut.unknown: 0.0, WayOut.fails: -1.0}
 _OF_NUMBER = {number: way_out for way_out, number in _WAY_OUT.items()}
 
@@ -87,12 +88,17 @@ class Watching:
 
     def report(self) -> dict[str, float]:
         """What the other relays must know, as numbers for the shift's row."""
-        worked = self._evidence.worked_at
+        own = self._own_report()
         return {
-            "way_out": _WAY_OUT[self._way_out],
-            "way_out_since": self._since.timestamp(),
-            "worked_at": 0.0 if worked is None else self._clock.now() - (time.monotonic() - worked),
+            "way_out": _WAY_OUT[own.way_out],
+            "way_out_since": own.since.timestamp(),
+            "worked_at": 0.0 if own.worked_at is None else own.worked_at.timestamp(),
         }
+
+    def _own_report(self) -> Report:
+        worked = self._evidence.worked_at
+        ago = None if worked is None else timedelta(seconds=time.monotonic() - worked)
+        return Report(self._way_out, self._since, None if ago is None else self._clock.moment() - ago)
 
     async def _conclude(self, world: World) -> None:
         self._clock.set(world.now)
@@ -136,7 +142,7 @@ class Watching:
             else:
                 self.check()
             return
-        match decide.conclude(Report(self._way_out, self._since), others, now):
+        match decide.conclude(self._own_report(), others, now):
             case Conclusion.open:
                 reason = self._evidence.reason() or "unknown"
                 changed = decide.opened(world.circuit, reason, now)
@@ -146,12 +152,10 @@ class Watching:
             case Conclusion.give_up_lanes:
                 log.warning("our own way out fails while another's works", reason=self._evidence.reason())
                 self._holding.unfit = True
-            case Conclusion.wait:
+            case Conclusion.check:
+                self.check()
+            case Conclusion.wait | Conclusion.carry_on:
                 pass
-            case Conclusion.carry_on:
-                # Another fails: it must know whether we get through.
-                if self._way_out is WayOut.unknown and any(o.way_out is WayOut.fails for o in others):
-                    self.check()
 
     # ------------------------------------------------------------------------------------------------
     # Trying whether publishes get through
@@ -172,9 +176,9 @@ class Watching:
         self._sending.pump()
 
     async def _try(self) -> str | None:
-        """One publish to nobody; None when it was accepted, else the reason."""
+        """One publish to nobody; None when it was accepted, else the reason, or `_NOT_TRIED`."""
         if not self._lease.may_send():
-            return "lease"
+            return _NOT_TRIED
         message = {"type": "test", "timestamp": int(self._clock.now() * 1000), "data": {"check": "way out"}}
         try:
             await self._publisher.publish(CHECK_CHANNEL, message, timeout=self._limit, store=False)
@@ -206,7 +210,7 @@ class Watching:
         if reason is None:
             changed = decide.probe_accepted(half, holder, self._clock.moment())
         else:
-            changed = decide.probe_failed(half, holder, reason)
+            changed = decide.probe_failed(half, holder, None if reason == _NOT_TRIED else reason)
         if changed is not None and await statements.change_circuit(self._reader, changed):
             log.info("probed", accepted=reason is None, reason=reason)
 

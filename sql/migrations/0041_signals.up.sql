@@ -42,6 +42,9 @@ begin
     ) s (name, value)
     where c.keyset = 'default';
 
+    return query select 'circuit_reason', coalesce(c.reason, 'unknown'), 1::float8
+    from orchestration.circuit c where c.keyset = 'default' and c.state <> 'closed';
+
     return query
     select s.name, k.kind, s.value
     from unnest(array['timer', 'fanout']) k (kind)

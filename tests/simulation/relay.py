@@ -221,6 +221,8 @@ class Relay:
                 self._note(queue, event_id, "delivered", said)
                 return
             self._evidence.failed(game_id, said, now)
+            if said.fault is Fault.keyset:
+                yield from self._check()
             attempt += 1
             if attempt == 1:
                 first_failed = now
@@ -288,6 +290,14 @@ class Relay:
                 self._database.reports[self.host.name] = (now, own)
                 self._conclude(circuit.conclude(own, others, moment(now)))
             yield 1.0
+
+    def _check(self) -> Work:
+        took, said = self._service.probe()
+        yield took
+        if isinstance(said, Verdict):
+            self._evidence.check_failed(said, self._kernel.now)
+        else:
+            self._evidence.check_accepted(self._kernel.now)
 
     def _conclude(self, conclusion: Conclusion) -> None:
         shared = self._database.circuit

@@ -88,6 +88,22 @@ def test_events_held_back_by_the_rate_limit_are_said_to_be(connection: psycopg.C
         assert ("held back by the rate limit" in text.getvalue()) is said
 
 
+def test_why_and_since_when_the_circuit_is_open(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "update orchestration.circuit"
+        " set state = 'open', reason = 'credentials', since = now() - interval '75 s'"
+    )
+    status = read_status(connection)
+    assert (status.circuit, status.circuit_reason, 75 <= status.circuit_seconds < 95) == (
+        "open",
+        "credentials",
+        True,
+    )
+    text = StringIO()
+    Console(file=text, width=120).print(screen(replace(status, circuit_seconds=75.4), [], title="t"))
+    assert "open (credentials) for 75 s" in text.getvalue()
+
+
 def test_an_event_that_waits_is_counted_however_many_came_after_it(connection: psycopg.Connection) -> None:
     _event(connection, 30)
     for _ in range(3):

@@ -13,10 +13,14 @@ from sketchy_orchestration.settings import Settings
 from tests.integration.monitoring.conftest import Facts
 
 
-def test_every_signal_is_exposed(operator: psycopg.Connection, facts: Facts) -> None:
+def test_every_signal_is_exposed(
+    connection: psycopg.Connection, operator: psycopg.Connection, facts: Facts
+) -> None:
     monitoring.observe(operator, "canary", 20, label="local")
     monitoring.observe(operator, "dagster_daemon_alive", 1)
     facts.at_work()
+    connection.execute("update orchestration.circuit set state = 'half_open', reason = 'credentials'")
+    assert monitoring.signals(operator)["circuit_reason", "credentials"] == 1
     assert {name for name, _ in monitoring.signals(operator)} - GAUGES.keys() == set()
 
 

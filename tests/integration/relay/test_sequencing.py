@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import psycopg
@@ -12,6 +13,8 @@ from psycopg import AsyncConnection
 
 from sketchy_orchestration.database import backlog, relay
 from sketchy_orchestration.database.connect import Row
+from sketchy_orchestration.database.shifts import FRESH
+from sketchy_orchestration.domain import circuit
 from tests.integration.relay.conftest import game_in_lane, write_event
 
 ALL = range(32)
@@ -285,3 +288,9 @@ async def test_only_what_is_seldom_read_is_ever_updated(
         assert await updates() - before == Counter()
         await relay.save_lanes(session, epochs, done.seen, {})
         assert await updates() - before == {"lane_progress": 32}
+        # The circuit's row, twice for each probe while it is open: see decision 0011.
+        world = await relay.look(session, uuid4(), fresh=FRESH)
+        opened = circuit.opened(world.circuit, "timeout", datetime.now(UTC))
+        assert opened is not None
+        assert await relay.change_circuit(session, opened)
+        assert await updates() - before == {"lane_progress": 32, "circuit": 1}

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -71,10 +72,13 @@ def test_one_game_that_fails_is_no_outage() -> None:
     assert seen.way_out(0) is WayOut.works
 
 
-def test_one_wrong_key_is_enough() -> None:
-    seen = evidence("a", verdict=WRONG_KEY)
-    assert seen.way_out(0) is WayOut.fails
-    assert seen.reason() == "credentials"
+def test_one_wrong_key_is_enough_but_a_channel_it_may_not_use_is_none() -> None:
+    seen = evidence(*"abcdefgh", verdict=WRONG_KEY)
+    assert (seen.way_out(0), seen.reason(), seen.others("a", 0)) == (WayOut.unknown, None, (7, 7))
+    seen.check_accepted(0)
+    assert seen.way_out(0) is WayOut.works
+    seen.check_failed(WRONG_KEY, 0)
+    assert (seen.way_out(0), seen.reason()) == (WayOut.fails, "credentials")
 
 
 def test_many_refusals_in_a_row_over_several_games_are_no_coincidence() -> None:
@@ -112,7 +116,8 @@ def test_the_others_are_all_games_but_one_within_the_window() -> None:
 
 
 def test_forgetting_starts_anew() -> None:
-    seen = evidence("a", verdict=WRONG_KEY)
+    seen = evidence("a")
+    seen.check_failed(WRONG_KEY, 0)
     seen.forget()
     assert (seen.way_out(0), seen.reason(), seen.others("b", 0)) == (WayOut.unknown, None, (0, 0))
 
@@ -136,8 +141,10 @@ FAILS = report(WayOut.fails)
 @pytest.mark.parametrize(
     ("own", "others", "after", "expected"),
     [
-        (report(WayOut.works), [FAILS], 0, Conclusion.carry_on),
-        (report(WayOut.unknown), [FAILS], 9, Conclusion.carry_on),
+        (report(WayOut.works), [report(WayOut.works)], 0, Conclusion.carry_on),
+        (report(WayOut.works, worked=0.1), [FAILS], 0.2, Conclusion.carry_on),
+        (report(WayOut.works, -60, worked=-0.1), [FAILS], 0.2, Conclusion.check),
+        (report(WayOut.unknown), [FAILS], 9, Conclusion.check),
         (FAILS, [], 0, Conclusion.open),
         (FAILS, [FAILS, report(WayOut.fails, -5)], 0, Conclusion.open),
         (FAILS, [FAILS, report(WayOut.works, -60, worked=0.2)], 0.3, Conclusion.give_up_lanes),
@@ -200,6 +207,13 @@ def test_a_failed_probe_opens_again_and_the_pauses_grow_to_their_bound() -> None
     assert (circuit.reason, circuit.since, circuit.epoch) == ("server_error", NOW, 6 + 60)
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (0.25, 5.0)
+    # The row changes twice for each probe, and once when it opens: less than once a second over a minute.
+    assert 1 + 2 * sum(total <= 60 for total in accumulate(pauses)) < 60
+
+
+def test_a_probe_that_could_not_be_made_leaves_the_reason() -> None:
+    half = Circuit(State.half_open, NOW, 7, "credentials", "a", NOW)
+    assert probe_failed(half, "a", None) == Circuit(State.open, NOW, 8, "credentials", "a", NOW)
 
 
 def test_a_probe_whose_holder_died_is_taken_over() -> None:
