@@ -138,7 +138,7 @@ def contestants(tools: Tools) -> list[Contestant]:
             kind="ours",
         ),
         peer("graphile-worker", "poll 10 ms, local queue 500, 24 jobs at once", graphile, _GRAPHILE),
-        peer("PgQueuer", "asyncpg, look every 10 ms, batch 50, heartbeat 5 s", pgqueuer, _PGQUEUER),
+        peer("PgQueuer", "asyncpg, uvloop, look every 10 ms, batch 50, heartbeat 5 s", pgqueuer, _PGQUEUER),
         peer(
             "procrastinate",
             "poll 10 ms, 16 at once, stalled jobs again after 3 s",

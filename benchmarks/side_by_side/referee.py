@@ -260,7 +260,7 @@ async def chatter(
         await ears.open()
         await asyncio.to_thread(meter.begin)
         began = time.time()
-        parts = 4 if rate > 200 else 1
+        parts = 12 if rate > 200 else 1
         await asyncio.gather(*(write(part, parts) for part in range(parts)))
         until = time.time() + patience
         while time.time() < until and len(heard) < total:  # noqa: ASYNC110  # several listeners count

@@ -51,8 +51,6 @@ async def main() -> None:
                 batch_size=50,
                 dequeue_timeout=timedelta(seconds=1),
                 heartbeat_timeout=timedelta(seconds=5),
-                # It ends when its listener is lost, and is started again.
-                shutdown_on_listener_failure=True,
             )
         else:
             await queue.run()
