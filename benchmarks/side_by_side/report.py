@@ -185,5 +185,7 @@ def write(turns: Sequence[Turn], failures: Sequence[str], heading: str, folder: 
     told = {"machine": heading, "turns": [turn.json() for turn in turns], "failures": list(failures)}
     (folder / f"{stem}.json").write_text(json.dumps(told, separators=(",", ":")) + "\n")
     path = folder / f"{stem}.md"
+    # First without: drawing takes a while, and whoever ends the run may not wait for it.
+    path.write_text(markdown(turns, failures, heading, []))
     path.write_text(markdown(turns, failures, heading, draw(turns, folder, stem)))
     return path
