@@ -106,11 +106,13 @@ def test_a_worker_that_dies_unseen_is_ended_and_replaced(dagster: RunningDagster
 
 @pytest.mark.long
 def test_shifts_outlive_daemon_and_code_server(dagster: RunningDagster) -> None:
-    """The daemon is killed, then the code server too: games go on, and nobody's shift is replaced."""
+    """Webserver, daemon and code server are killed in turn: games go on, and nobody's shift is replaced."""
     before = {shift["shift_id"] for kind in ("timer", "fanout") for shift in dagster.at_work(kind)}
+    dagster.start_webserver()
+    assert dagster.webserver is not None
     with psycopg.connect(dagster.database_url, autocommit=True) as connection:
         table = Table(connection)
-        for process in (dagster.daemon, dagster.code_server):
+        for process in (dagster.webserver, dagster.daemon, dagster.code_server):
             games = table.deal(40, first=1.2, spread=2.0)
             process.kill()
             process.wait()
