@@ -9,7 +9,7 @@ import structlog
 
 from sketchy_orchestration import crash_points
 from sketchy_orchestration.database import relay as statements
-from sketchy_orchestration.database.relay import Session
+from sketchy_orchestration.database.relay import Attempt
 from sketchy_orchestration.realtime.lease import Lease, LeaseLostError
 from sketchy_orchestration.realtime.sending import Sending
 
@@ -23,9 +23,8 @@ log = structlog.get_logger(__name__)
 class Acknowledging:
     """Commits outcomes in batches; what gathers meanwhile is the next."""
 
-    def __init__(self, lease: Lease, reader: Session, sending: Sending, shift_id: UUID) -> None:
-        self._lease, self._reader = lease, reader
-        self._sending = sending
+    def __init__(self, lease: Lease, sending: Sending, shift_id: UUID) -> None:
+        self._lease, self._sending = lease, sending
         self._shift_id = shift_id
 
     async def run(self) -> None:
@@ -40,7 +39,7 @@ class Acknowledging:
                 await self._acknowledge(batch)
             if sending.attempts:
                 failed, sending.attempts = sending.attempts, []
-                await statements.record_attempts(self._reader, failed, self._shift_id)
+                await self._note(failed)
             if sending.outcomes:
                 sending.written.set()
 
@@ -58,3 +57,7 @@ class Acknowledging:
             raise LeaseLostError("a lane has another holder")
         crash_points.reach("relay.acknowledged")
         self._sending.acknowledged(batch)
+
+    async def _note(self, failed: list[Attempt]) -> None:
+        # On the lease, too: who was paused and has lost it writes nothing any more.
+        await self._lease.run(lambda session: statements.record_attempts(session, failed, self._shift_id))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sketchy_orchestration.database.backlog import WaitingGame
 from sketchy_orchestration.database.relay import OutboxEvent
+from sketchy_orchestration.domain import envelope
 
 Key = UUID | int
 """A game; or, for an event of no game, its outbox id: it is in order with nothing."""
@@ -29,6 +30,7 @@ class Game:
         unacknowledged: events done whose outcome is not yet committed.
         accepted: channels that have taken the next event already, with their timetokens.
         failed: failed attempts of the next event that count; tried: all of them.
+        slim: the next event is too large to be sent whole.
         failing_since: when the first of them failed (monotonic): what went well before that proves nothing.
         owes_sync: waited through an outage, so a fresh time sync follows its last event.
         name: the key as text.
@@ -49,6 +51,7 @@ class Game:
     accepted: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     tried: int = 0
+    slim: bool = False
     failing_since: float | None = None
     owes_sync: bool = False
     name: str = field(init=False)
@@ -148,7 +151,7 @@ class Games:
         game.unacknowledged += 1
         game.accepted = {}
         game.failed = game.tried = 0
-        game.failing_since = None
+        game.slim, game.failing_since = False, None
 
     def acknowledged(self, key: Key) -> None:
         """One outcome of the game is committed; a game with nothing left is forgotten."""
@@ -175,3 +178,19 @@ class Games:
         for game in self._games.values():
             lowest[game.lane] = min(lowest.get(game.lane, game.oldest_id), game.oldest_id)
         return lowest
+
+
+def envelope_of(game: Game, event: OutboxEvent) -> envelope.Event:
+    """The game's next event, as its message tells it."""
+    of_game = event.game_id is not None
+    return envelope.Event(
+        event_id=str(event.event_id),
+        game_id=game.name if of_game else None,
+        type=event.type,
+        user_id=event.user_id,
+        occurred_at=event.occurred_at,
+        request_id=event.request_id,
+        data=event.data,
+        seq=event.seq,
+        after=game.after if of_game else None,
+    )

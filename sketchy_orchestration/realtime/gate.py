@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sketchy_orchestration.domain.rate import TokenBucket, share
 
@@ -24,7 +25,7 @@ class Gate:
     Attributes:
         broadcasting: the flag pubnub_broadcasting.
         stopped: the flag emergency_stop: nothing is sent, and what is in flight is broken off.
-        circuit_closed: the keyset's circuit is closed.
+        circuit_closed: the keyset's circuit is closed; closed_at: since when (the database's clock).
         way_out: our own publishes get through, as far as is known.
         concurrency: publishes in flight or unacknowledged at most.
         attempts: failed attempts before an event may be given up.
@@ -36,6 +37,7 @@ class Gate:
     broadcasting: bool = False
     stopped: bool = False
     circuit_closed: bool = False
+    closed_at: datetime | None = None
     way_out: bool = True
     concurrency: int = 100
     attempts: int = 3
@@ -82,11 +84,21 @@ class Gate:
         wait = self.bucket.take(now, publishes)
         if wait and self._held_back_since is None:
             self._held_back_since = now
-        elif not wait and self._held_back_since is not None:
-            self.held_back += now - self._held_back_since
-            self._total += now - self._held_back_since
-            self._held_back_since = None
+        elif not wait:
+            self.nothing_held_back()
         return wait
+
+    def nothing_held_back(self) -> None:
+        """What waited for the rate was granted, has expired, or is another relay's by now."""
+        if self._held_back_since is not None:
+            waited = time.monotonic() - self._held_back_since
+            self.held_back += waited
+            self._total += waited
+            self._held_back_since = None
+
+    def waited_through(self, occurred_at: datetime) -> bool:
+        """Whether what occurred then has waited for the circuit to close."""
+        return self.closed_at is not None and occurred_at < self.closed_at
 
     def measure(self) -> None:
         """Bring `held_back_share` up to date, about every second."""

@@ -101,7 +101,10 @@ class Holding:
             self._giving = asyncio.create_task(self.give_up(extra))
 
     async def give_up(self, lanes: Collection[int], settle: float = SETTLE_WITHIN) -> None:
-        """Give lanes back in good order: nothing of them in flight, all outcomes written, progress saved.
+        """Give lanes back in good order: nothing of them in flight, outcomes written, progress saved.
+
+        Outcomes not even being written when `settle` is over are forgotten, so that none is written without
+        the lock: their events wait again. Those that were sent, at most `concurrency`, are repeated.
 
         Args:
             settle: seconds that what is in flight in them may take.
@@ -109,6 +112,8 @@ class Holding:
         self._sending.leaving.update(lanes)
         cursor = await self._sequencing.release(lanes)
         await self._sending.settle(lanes, settle)
+        # What is being written has its turn on the lease before the lanes are left; nothing after that.
+        self._sending.forget(lanes)
         epochs = self._lease.epochs_of(lanes)
         if cursor is not None:
             waiting_from = self._games.waiting_from()

@@ -88,7 +88,7 @@ class Tenure:
             shift_id,
             limit=limit,
         )
-        self._acknowledging = Acknowledging(lease, reader, self.sending, shift_id)
+        self._acknowledging = Acknowledging(lease, self.sending, shift_id)
         self._loading = Loading(reader, self.games, self.sending)
         self._syncs = TimeSyncs(lease, reader, gate, publisher, clock, tally, limit=limit)
         self._replaying = Replaying(lease, reader, gate, publisher, clock, tally, limit=limit)

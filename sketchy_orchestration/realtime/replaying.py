@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from uuid import UUID
 
@@ -78,26 +79,30 @@ class Replaying:
     async def _send(self, replay: AskedReplay) -> bool:
         """Send one; False: it is to be tried again, and nothing of its game before that."""
         epoch = self._lease.epochs.get(replay.lane)
-        taken = self._taken.setdefault(replay.event_id, dict(replay.timetokens))
-        missing = [channel for channel in replay.channels if channel not in taken]
-        while self._gate.open and (wait := self._gate.take(len(missing))):  # noqa: ASYNC110  # for tokens
-            await asyncio.sleep(min(wait, 1.0))
-        if epoch is None or not (self._gate.open and self._lease.may_send()):
+        if epoch is None:
             return False
-        failures = await asyncio.gather(*(self._publish(replay, channel, taken) for channel in missing))
-        return await self._end(replay, epoch, taken, [each for each in failures if each is not None])
+        taken = self._taken.setdefault(replay.event_id, dict(replay.timetokens))
+        failures: list[Verdict] = []
+        for build in (envelope.fitting_message, envelope.slim_message):
+            missing = [channel for channel in replay.channels if channel not in taken]
+            while self._gate.open and (wait := self._gate.take(len(missing))):  # noqa: ASYNC110  # for tokens
+                await asyncio.sleep(min(wait, 1.0))
+            if not (self._gate.open and self._lease.may_send()):
+                return False
+            message = functools.partial(build, _event(replay), tuple(replay.channels))
+            verdicts = await asyncio.gather(*(self._publish(each, message, taken) for each in missing))
+            failures = [each for each in verdicts if each is not None]
+            # What PubNub itself finds too large is sent slim, by the same rules.
+            if all(each.reason != "too_large" for each in failures):
+                break
+        return await self._end(replay, epoch, taken, failures)
 
-    async def _publish(self, replay: AskedReplay, channel: str, taken: dict[str, int]) -> Verdict | None:
-        event, moment = _event(replay), int(self._clock.now() * 1000)
+    async def _publish(
+        self, channel: str, message: Callable[[int], dict[str, object]], taken: dict[str, int]
+    ) -> Verdict | None:
         try:
-            built = envelope.fitting_message(event, tuple(replay.channels), moment)
-            try:
-                acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
-            except PublishError as error:
-                if error.verdict.reason != "too_large" or "truncated" in built:
-                    raise
-                built = envelope.slim_message(event, tuple(replay.channels), moment)
-                acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
+            built = message(int(self._clock.now() * 1000))
+            acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
         except envelope.EventTooLargeError as error:
             return publishing.of_unsendable("too_large", str(error))
         except PublishError as error:

@@ -18,7 +18,7 @@ from sketchy_orchestration.domain.backoff import Backoff
 from sketchy_orchestration.domain.circuit import Evidence, WayOut
 from sketchy_orchestration.domain.publishing import Fault, Verdict
 from sketchy_orchestration.pubnub.publisher import Publisher, PublishError
-from sketchy_orchestration.realtime.games import Game, Games
+from sketchy_orchestration.realtime.games import Game, Games, envelope_of
 from sketchy_orchestration.realtime.gate import Gate
 from sketchy_orchestration.realtime.lease import Lease
 from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
@@ -98,6 +98,7 @@ class Sending:
         while self._slots < self._gate.concurrency and self._gate.open and self._lease.may_send():
             game = self._turns.next()
             if game is None:
+                self._gate.nothing_held_back()
                 return
             if game.lane in self.leaving or game.key not in self._games:
                 continue
@@ -139,7 +140,7 @@ class Sending:
             self._release(game)
             return False
         game.tried += 1
-        whole = envelope.message(_event(event, game), int(self._clock.now() * 1000))
+        whole = envelope.message(envelope_of(game, event), int(self._clock.now() * 1000))
         missing = [channel for channel in event.channels if channel not in game.accepted]
         if len(missing) == 1:
             verdicts = [await self._publish(game, event, missing[0], whole)]
@@ -148,7 +149,11 @@ class Sending:
                 await asyncio.gather(*(self._publish(game, event, channel, whole) for channel in missing))
             )
         failures = [verdict for verdict in verdicts if verdict is not None]
-        if failures:
+        if not game.slim and any(verdict.reason == "too_large" for verdict in failures):
+            # Sent slim as soon as gate, rate and lease allow it: the attempt begins anew.
+            game.slim, game.tried = True, game.tried - 1
+            self._release(game)
+        elif failures:
             self._judge(game, event, failures)
         else:
             occurred = event.occurred_at.timestamp()
@@ -160,10 +165,10 @@ class Sending:
         self, game: Game, event: OutboxEvent, channel: str, built: dict[str, object]
     ) -> Verdict | None:
         began = time.monotonic()
-        verdict = await self._try(game, channel, built)
-        if verdict is not None and verdict.reason == "too_large":
-            # By PubNub's formula or by PubNub itself: what is too large whole is sent slim.
-            verdict = await self._try_slim(game, event, channel)
+        verdict = await self._try(game, event, channel, built)
+        if verdict is not None and verdict.reason == "too_large" and not game.slim:
+            # By PubNub's formula or by PubNub itself: only what does not even fit slim has failed.
+            return verdict
         now = time.monotonic()
         if verdict is None:
             self._evidence.accepted(game.name, now)
@@ -178,23 +183,22 @@ class Sending:
         self.written.set()
         return verdict
 
-    async def _try(self, game: Game, channel: str, built: dict[str, object]) -> Verdict | None:
+    async def _try(
+        self, game: Game, event: OutboxEvent, channel: str, built: dict[str, object]
+    ) -> Verdict | None:
         crash_points.reach("relay.publish")
         try:
+            if game.slim:
+                moment = int(self._clock.now() * 1000)
+                built = envelope.slim_message(envelope_of(game, event), tuple(event.channels), moment)
             acceptance = await self._publisher.publish(channel, built, timeout=self._limit)
         except PublishError as error:
             return error.verdict
+        except envelope.EventTooLargeError as error:
+            return publishing.of_unsendable("too_large", str(error))
         crash_points.reach("relay.published")
         game.accepted[channel] = acceptance.timetoken
         return None
-
-    async def _try_slim(self, game: Game, event: OutboxEvent, channel: str) -> Verdict | None:
-        whole, moment = _event(event, game), int(self._clock.now() * 1000)
-        try:
-            built = envelope.slim_message(whole, tuple(event.channels), moment)
-        except envelope.EventTooLargeError as error:
-            return publishing.of_unsendable("too_large", str(error))
-        return await self._try(game, channel, built)
 
     def _judge(self, game: Game, event: OutboxEvent, failures: list[Verdict]) -> None:
         refused = next((verdict for verdict in failures if verdict.fault is Fault.event), None)
@@ -250,6 +254,8 @@ class Sending:
             )
         self._games.done(game, delivered=outcome == "delivered")
         self.written.set()
+        # Whoever held the game during the outage may be gone: its events tell that they waited through one.
+        game.owes_sync = game.owes_sync or self._gate.waited_through(event.occurred_at)
         if game.owes_sync and not game.waits and isinstance(game.key, UUID):
             game.owes_sync = False
             self.hooks.sync(game.key)
@@ -326,8 +332,9 @@ class Sending:
         """After an outage: everybody may try again at once, and whoever waited hears the time afterwards."""
         for game in self._games:
             game.owes_sync = game.owes_sync or game.waits
-            game.failed = game.tried = 0
-            game.failing_since = None
+            game.failed, game.failing_since = 0, None
+            if not game.flying:
+                game.tried = 0
         for handle in self._resting.values():
             handle.cancel()
         for game in list(self._resting):
@@ -355,10 +362,17 @@ class Sending:
         if broken:
             await asyncio.wait(broken)
 
+    def forget(self, lanes: Collection[int]) -> None:
+        """Outcomes of these lanes that are not being written never are: whoever is next sends them again."""
+        forgotten = [outcome for outcome in self.outcomes if outcome.event.lane in lanes]
+        self.outcomes = [outcome for outcome in self.outcomes if outcome.event.lane not in lanes]
+        self._slots -= sum(outcome.outcome != "expired" for outcome in forgotten)
+
     def break_off(self, why: str) -> None:
         """Cancel what is in flight; whether PubNub took it is unknown, and noted as such an attempt."""
         for task, game in self._tasks.items():
-            if game.flying and game.tried and game.loaded and task.cancel():
+            # One that has not yet begun is cancelled, too, and has nothing to be noted.
+            if game.flying and task.cancel() and game.tried and game.loaded:
                 event = game.loaded[0]
                 missing = (channel for channel in event.channels if channel not in game.accepted)
                 self.attempts += [Attempt(event, each, game.tried, "unknown", why, 0.0) for each in missing]
@@ -373,18 +387,3 @@ class Sending:
             self._later.cancel()
         for task in self._tasks:
             task.cancel()
-
-
-def _event(event: OutboxEvent, game: Game) -> envelope.Event:
-    of_game = event.game_id is not None
-    return envelope.Event(
-        event_id=str(event.event_id),
-        game_id=game.name if of_game else None,
-        type=event.type,
-        user_id=event.user_id,
-        occurred_at=event.occurred_at,
-        request_id=event.request_id,
-        data=event.data,
-        seq=event.seq,
-        after=game.after if of_game else None,
-    )

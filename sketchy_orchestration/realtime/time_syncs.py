@@ -21,6 +21,9 @@ _BATCH = 200
 _GATHER = 0.02
 _LOOK_EVERY = 0.5
 
+# Tries of a time sync that is owed, and seconds between them; each tells the time anew.
+_TRIES, _AGAIN = 3, 0.5
+
 
 class TimeSyncs:
     """Sends a fresh server_timer_sync to games that are owed one, and to all running games now and then."""
@@ -39,7 +42,7 @@ class TimeSyncs:
         self._lease, self._reader, self._gate = lease, reader, gate
         self._publisher, self._clock, self._tally = publisher, clock, tally
         self._limit = limit
-        self._owed: dict[UUID, None] = {}
+        self._owed: dict[UUID, int] = {}
         self._work = asyncio.Event()
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._begun = 0
@@ -50,20 +53,31 @@ class TimeSyncs:
 
     def owe(self, game_id: UUID) -> None:
         """The game has heard its last event after an outage."""
-        self._owed[game_id] = None
+        self._owe(game_id, _TRIES)
+
+    def _owe(self, game_id: UUID, tries: int) -> None:
+        self._owed[game_id] = max(tries, self._owed.get(game_id, 0))
         self._work.set()
 
     async def run(self) -> None:
-        """Send what is owed, gathered for a moment; a game that ended meanwhile gets nothing."""
+        """Send what is owed, gathered for a moment; a game that ended meanwhile gets nothing.
+
+        What fails is owed again, and so is what the gate shut upon; that does not count as a try.
+        """
         while True:
             await self._work.wait()
             await asyncio.sleep(_GATHER)
             self._work.clear()
-            while self._owed:
-                batch = list(self._owed)[:_BATCH]
-                for game_id in batch:
-                    del self._owed[game_id]
-                await self._send(await statements.timer_syncs(self._reader, game_ids=batch))
+            while self._owed and self._gate.open:
+                batch = {game_id: self._owed.pop(game_id) for game_id in list(self._owed)[:_BATCH]}
+                told = await self._send(await statements.timer_syncs(self._reader, game_ids=list(batch)))
+                for game_id, heard in told.items():
+                    left = batch[game_id] - (heard is False)
+                    if not heard and left:
+                        asyncio.get_running_loop().call_later(_AGAIN, self._owe, game_id, left)
+            if self._owed:
+                await asyncio.sleep(_LOOK_EVERY)
+                self._work.set()
 
     async def run_regularly(self) -> None:
         """Every `timer_sync_seconds`, when that flag is on."""
@@ -95,15 +109,17 @@ class TimeSyncs:
                 named = [each for each in new if each is not None and lane_of(each) in self._lease.epochs]
                 await self._send(await statements.timer_syncs(self._reader, named, lanes))
 
-    async def _send(self, syncs: list[tuple[UUID, Mapping[str, object]]]) -> None:
-        await asyncio.gather(*(self._send_one(game_id, data) for game_id, data in syncs))
+    async def _send(self, syncs: list[tuple[UUID, Mapping[str, object]]]) -> dict[UUID, bool | None]:
+        told = await asyncio.gather(*(self._send_one(game_id, data) for game_id, data in syncs))
+        return {game_id: heard for (game_id, _), heard in zip(syncs, told, strict=True)}
 
-    async def _send_one(self, game_id: UUID, data: Mapping[str, object]) -> None:
+    async def _send_one(self, game_id: UUID, data: Mapping[str, object]) -> bool | None:
+        """Whether it was accepted; None: nothing may be sent just now."""
         async with self._at_once:
             while self._gate.open and (wait := self._gate.take(1)):  # noqa: ASYNC110  # waits for tokens
                 await asyncio.sleep(min(wait, 1.0))
             if not (self._gate.open and self._lease.may_send()):
-                return
+                return None
             built = envelope.time_sync(
                 str(game_id), data, timestamp_ms=int(self._clock.now() * 1000), event_id=str(uuid4())
             )
@@ -112,6 +128,7 @@ class TimeSyncs:
                     f"game-{game_id}", built, timeout=min(self._limit, 2.0), store=False
                 )
             except PublishError:
-                # Old news by the time it could be sent again.
-                return
+                # As it is, it would be old news by the time it could be sent again.
+                return False
             self._tally.syncs += 1
+            return True

@@ -103,6 +103,8 @@ class Watching:
     async def _conclude(self, world: World) -> None:
         self._clock.set(world.now)
         self._gate.circuit_closed = closed = world.circuit.state is State.closed
+        if closed:
+            self._gate.closed_at = world.circuit.since
         if closed and not self._was_closed:
             log.info("circuit is closed")
             self._evidence.forget()

@@ -143,8 +143,10 @@ async def test_a_refused_replay_stays_a_letter_and_one_that_fails_is_tried_again
         refused = await command(settings, "replay", str(first), "--reason", "perhaps now")
         assert (refused.returncode, "refused again" in refused.stderr) == (1, True)
         publisher.answer(503, channel=f"game-{game}")
+        publisher.answer(413, channel=f"game-{game}")
         await act(connection, Act.replay, Chosen([second]), "and this?")
         await until(lambda: states(connection) == [(1, False, False, False), (2, False, True, False)])
+    assert sent(publisher)[-1].message["truncated"] is True
     assert [one["last_answer"] for one in listed(connection)] == ["400 Invalid JSON again"]
     assert publisher.attempts >= 3
 

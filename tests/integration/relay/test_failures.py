@@ -65,18 +65,6 @@ async def test_a_refused_event_is_dead_at_once_and_the_next_says_so(
     assert circuit(connection) == ("closed", None)
 
 
-async def test_what_pubnub_itself_finds_too_large_is_sent_slim(
-    settings: Settings, connection: psycopg.Connection
-) -> None:
-    game, publisher = uuid4(), MemoryPublisher()
-    publisher.answer(413, [0, "Message Too Large", "1"])
-    write_event(connection, game, data='{"short": 1, "long": "%s"}' % ("x" * 300))
-    async with running(settings, publisher):
-        await until(lambda: outcomes(connection) == {"delivered": 1})
-    (accepted,) = sent(publisher)
-    assert (accepted.message["truncated"], accepted.message["data"]) == (True, {"short": 1})
-
-
 @pytest.mark.parametrize(("status", "why"), [(503, "server_error"), (403, "credentials")])
 async def test_a_channel_that_alone_fails_holds_up_nobody_and_its_event_dies_of_it(
     settings: Settings, connection: psycopg.Connection, status: int, why: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -43,11 +44,23 @@ def syncs(publisher: MemoryPublisher, game: UUID) -> list[dict[str, object]]:
     ]
 
 
+class Unlucky(MemoryPublisher):
+    """Fails the first time sync."""
+
+    async def publish(self, channel: str, message: Any, **options: Any) -> Any:
+        if message["type"] == "server_timer_sync" and not self.unlucky:
+            self.unlucky = True
+            self.answer(503, channel=channel)
+        return await super().publish(channel, message, **options)
+
+    unlucky = False
+
+
 async def test_after_an_outage_each_game_concerned_hears_the_time_once_and_last(
     settings: Settings, connection: psycopg.Connection
 ) -> None:
     waited, quiet, over = game_in_drawing(connection), game_in_drawing(connection), uuid4()
-    publisher = MemoryPublisher()
+    publisher = Unlucky()
     connection.execute("update orchestration.flags set enabled = false where name = 'pubnub_broadcasting'")
     async with running(settings, publisher) as relay:
         for _ in range(3):
@@ -71,6 +84,20 @@ async def test_after_an_outage_each_game_concerned_hears_the_time_once_and_last(
     assert syncs(publisher, quiet) == []
     assert syncs(publisher, over) == []
     assert not [each for each in publisher.accepted if each.store and "seq" not in each.message]
+
+
+async def test_who_takes_over_after_an_outage_tells_the_time_to_games_that_waited_through_it(
+    settings: Settings, connection: psycopg.Connection
+) -> None:
+    waited, quiet = game_in_drawing(connection), game_in_drawing(connection)
+    publisher = MemoryPublisher()
+    write_event(connection, waited)
+    connection.execute("update orchestration.circuit set since = clock_timestamp()")
+    write_event(connection, quiet)
+    async with running(settings, publisher) as relay:
+        await until(lambda: outcomes(connection) == {"delivered": 2})
+        await until(lambda: relay.tally.syncs == 1)
+    assert (len(syncs(publisher, waited)), syncs(publisher, quiet)) == (1, [])
 
 
 async def test_when_the_flag_is_on_all_running_games_hear_the_time_again_and_again(
