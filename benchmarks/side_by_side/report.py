@@ -31,8 +31,9 @@ _COLUMNS = (
 )
 _HOW_TO_READ = """\
 Lateness: from the deadline until the end is committed, as an observer in the database sees it. Heard: from
-the deadline until a subscriber hears `phase_changed`; of chatter, from its commit. Ended: the phase is over
-in the database when the turn is; lost: of those listened to, not heard by then. Events a second: from the
+the deadline until a subscriber hears `phase_changed`; of chatter, from its commit (whose events cannot be
+written at the rate has twice the time for it; what was written by then is due). Ended: the phase is over in
+the database when the turn is; lost: of those listened to, not heard by then. Events a second: from the
 first deadline to the last end. CPU: of the workers and of Postgres, from the first deadline on; memory and
 connections: the most that the workers had. A worker that exits, or is killed, is started again after 0.1 s,
 as systemd would.
