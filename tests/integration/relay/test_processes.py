@@ -28,8 +28,8 @@ def pubnub() -> Iterator[LocalPubNub]:
 
 
 @contextmanager
-def relay(url: str, pubnub: LocalPubNub) -> Iterator[subprocess.Popen[bytes]]:
-    """A relay in a process of its own; killed at the end if it still runs."""
+def relay(url: str, pubnub: LocalPubNub, limit: float = 10) -> Iterator[subprocess.Popen[bytes]]:
+    """A relay in a process of its own, with `limit` seconds a publish; killed at the end if it still runs."""
     environment = {
         **os.environ,
         "DATABASE_URL": url,
@@ -37,6 +37,7 @@ def relay(url: str, pubnub: LocalPubNub) -> Iterator[subprocess.Popen[bytes]]:
         "PUBNUB_PUBLISH_KEY": pubnub.publish_key,
         "PUBNUB_SUBSCRIBE_KEY": pubnub.subscribe_key,
         "PUBNUB_SSL": "false",
+        "PUBNUB_REQUEST_TIMEOUT": str(limit),
     }
     command = [sys.executable, "-m", "sketchy_orchestration.cli.main", "shift", "fanout"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -121,25 +122,61 @@ async def test_a_killed_relay_is_replaced_at_once_and_repeats_no_more_than_was_i
     assert check(events(pubnub), writer.games, writer.rounds) <= CONCURRENCY
 
 
+def games_held(connection: psycopg.Connection, pid: int, games: list[UUID]) -> list[UUID]:
+    """Those of these games whose lanes that process holds."""
+    found = connection.execute(
+        """
+        select g from unnest(%s::uuid[]) g
+        join orchestration.lanes l on l.lane = orchestration.lane_of(g)
+        join orchestration.shifts s on s.shift_id = l.holder where s.pid = %s
+        """,
+        [games, pid],
+    ).fetchall()
+    return [row[0] for row in found]
+
+
+def rows(connection: psycopg.Connection) -> tuple[int, ...]:
+    """Everything written of events: the three tables are only ever inserted into."""
+    row = connection.execute(
+        """
+        select (select count(*) from orchestration.sequenced), (select count(*) from orchestration.outcomes),
+               (select count(*) from orchestration.attempts)
+        """
+    ).fetchone()
+    assert row is not None
+    return row
+
+
 async def test_a_paused_relay_loses_its_lanes_and_changes_and_sends_nothing_when_it_goes_on(
     database_url: str, connection: psycopg.Connection, pubnub: LocalPubNub
 ) -> None:
     connection.execute(
         "update orchestration.flags set value = %s where name = 'fanout_concurrency'", [CONCURRENCY]
     )
-    with relay(database_url, pubnub) as one, relay(database_url, pubnub) as two:
+    with relay(database_url, pubnub, limit=1) as one, relay(database_url, pubnub) as two:
         await until(lambda: held(connection) == {one.pid: 16, two.pid: 16}, limit=30)
         with psycopg.connect(database_url, autocommit=True) as own:
             writer = Writer(own)
-            await until(lambda: len(events(pubnub)) > 200)
+            await until(lambda: len(events(pubnub)) > 100)
+            # In flight while it is paused; and the time of these is over when it goes on.
+            for game in games_held(connection, one.pid, writer.games)[:5]:
+                pubnub.faults.on("hang", operations=["publish"], channels=f"game-{game}")
+            await until(lambda: pubnub.faults.struck() >= 5)
             one.send_signal(signal.SIGSTOP)
+            pubnub.faults.off()
             await until(lambda: held(connection) == {two.pid: 32}, limit=10)
-            one.send_signal(signal.SIGCONT)
-            await until(lambda: held(connection) == {one.pid: 16, two.pid: 16}, limit=30)
             written = await writer.stop()
         await until(lambda: outcomes(connection) == {"delivered": written}, limit=30)
+        before, heard = rows(connection), len(events(pubnub))
+        one.send_signal(signal.SIGCONT)
+        # It has given up its lease and begun anew.
+        await until(lambda: held(connection) == {one.pid: 16, two.pid: 16}, limit=30)
+        assert (rows(connection), len(events(pubnub))) == (before, heard)
+        for game in writer.games:
+            write_event(connection, game)
+        await until(lambda: outcomes(connection) == {"delivered": written + GAMES}, limit=30)
     # Checked by numbers: in order, without gaps, and nothing twice but what was in flight.
-    assert check(events(pubnub), writer.games, writer.rounds) <= CONCURRENCY
+    assert check(events(pubnub), writer.games, writer.rounds + 1) <= CONCURRENCY
     twice = connection.execute(
         "select count(*) from (select 1 from orchestration.outcomes group by event_id having count(*) > 1) d"
     ).fetchone()
