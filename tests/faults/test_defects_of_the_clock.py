@@ -116,7 +116,9 @@ def two_shifts(url: str) -> Iterator[None]:
         assert all(shift.join(10) for shift in running)
 
 
-def play(url: str, connection: psycopg.Connection[Any], defect: Defect) -> list[Breach]:
+def play(
+    url: str, connection: psycopg.Connection[Any], defect: Defect, *, seconds: float = 2.5
+) -> list[Breach]:
     """Games end a phase, some are extended by the application in the same moment; what is wrong then."""
     # Between finding what is due and moving it on: long enough for somebody else to come between.
     write = "perform orchestration.write_moves("
@@ -138,7 +140,7 @@ def play(url: str, connection: psycopg.Connection[Any], defect: Defect) -> list[
             )
             return table.ended(games) >= GAMES
 
-        processes.wait_until(extend, seconds=4, pause=0.005)
+        processes.wait_until(extend, seconds=seconds, pause=0.005)
     _, breaches = audit(connection, [], Expected(transitions=GAMES, waiting=True, overdue=0.5))
     return breaches
 
@@ -174,7 +176,7 @@ def test_harm_to_the_application_is_noticed(database_url: str, connection: psyco
 
 
 def test_nothing_is_wrong_without_a_defect(database_url: str, connection: psycopg.Connection[Any]) -> None:
-    assert play(database_url, connection, Defect("")) == []
+    assert play(database_url, connection, Defect(""), seconds=10) == []
 
 
 @pytest.mark.parametrize("name", DEFECTS)

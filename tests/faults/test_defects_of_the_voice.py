@@ -213,6 +213,16 @@ def swallow_failures(patch: Patch) -> None:
     patch.setattr(Sending, "_try", careless)
 
 
+def send_everything_twice(patch: Patch) -> None:
+    real = Sending._try
+
+    async def eager(self: Sending, game: Any, *what: Any) -> Any:
+        await real(self, game, *what)
+        return await real(self, game, *what)
+
+    patch.setattr(Sending, "_try", eager)
+
+
 def let_the_next_go_first(patch: Patch) -> None:
     real = Sending._judge
 
@@ -330,6 +340,11 @@ DEFECTS: dict[str, tuple[Callable[[Patch], None], Scenario, str]] = {
         lose_an_event_that_was_counted,
         quietly,
         "books: the ledger of .* does not balance",
+    ),
+    "everything sent twice": (
+        send_everything_twice,
+        in_a_storm,
+        "repeats: .* events were sent twice, at most 0 may be: ",
     ),
     "the lease not looked at": (
         forget_the_lease,
