@@ -179,14 +179,51 @@ def test_warming_up_touches_no_game(crowded: str) -> None:
             assert name in SMALL or one.rows_in_sequence + one.rows_by_index == 0, (name, one)
 
 
-def test_a_last_drawing_is_found_among_what_is_new(crowded: str) -> None:
-    with transaction(crowded, "sketchy_timer") as connection:
-        row = connection.execute("select pg_current_snapshot()::text").fetchone()
+LAST_DRAWINGS = "select * from orchestration.all_submitted_since(%s::pg_snapshot)"
+
+
+@contextmanager
+def seen_beside_another(url: str) -> Iterator[str]:
+    """A snapshot taken while somebody is at work, as nearly always, if only in another database."""
+    with psycopg.connect(url) as other, psycopg.connect(url, autocommit=True) as later:
+        other.execute("select pg_current_xact_id()")
+        later.execute("select pg_current_xact_id()")
+        row = later.execute("select s::text from pg_current_snapshot() s, pg_snapshot_xip(s)").fetchone()
         assert row is not None
-        connection.execute("select * from orchestration.all_submitted_since(%s::pg_snapshot)", [row[0]])
+        yield row[0]
+
+
+@pytest.mark.parametrize("belief", BELIEFS)
+def test_a_last_drawing_is_found_among_what_is_new(superuser: str, belief: str) -> None:
+    with (
+        seen_beside_another(superuser) as seen,
+        transaction(superuser, "sketchy_timer", BELIEFS[belief]) as connection,
+    ):
+        connection.execute(LAST_DRAWINGS, [seen])
         read = read_by(connection)
         assert sum(one.rows_in_sequence for one in read.values()) == 0
         assert sum(one.rows_by_index for one in read.values()) <= FEW_ROWS
+
+
+def test_a_plan_made_while_a_day_was_empty_reads_no_more_when_it_is_full(superuser: str) -> None:
+    def read(connection: Connection) -> int:
+        connection.execute(LAST_DRAWINGS, [seen])
+        return sum(
+            one.rows_by_index for name, one in read_by(connection).items() if name.startswith("outbox")
+        )
+
+    empty = "truncate orchestration.outbox; analyze orchestration.outbox"
+    with (
+        seen_beside_another(superuser) as seen,
+        transaction(superuser, SUPERUSER, empty) as connection,
+    ):
+        before = read(connection)
+        connection.execute(
+            """insert into orchestration.outbox (game_id, lane, type, data, channels, request_id, txid)
+               select game_id, 0, 'phase_changed', '{}', '{game-x}', 'r', '3'
+               from orchestration.enrolments limit 10000"""
+        )
+        assert read(connection) - before <= FEW_ROWS
 
 
 APPLICATION: dict[str, LiteralString] = {
