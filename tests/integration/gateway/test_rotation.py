@@ -107,7 +107,7 @@ def test_a_database_login(database_url: str, connection: psycopg.Connection, wor
         return re.sub(r"gateway_([ab])\b", rf"gateway_{mark}_\1", text).replace("'NEW'", f"'{password}'")
 
     create, used, drop = (fitted(text) for text in SQL_BLOCK.findall(PAGE.read_text(encoding="utf-8")))
-    connection.execute(create.replace("_b", "_a"))  # type: ignore[arg-type]  # the page's own text
+    connection.execute(create.replace(f"{mark}_b", f"{mark}_a"))  # type: ignore[arg-type]  # the page's own text
 
     def url_of(which: str) -> str:
         parts = urlsplit(database_url)
