@@ -138,7 +138,11 @@ def partitions(
                 done.kept.append(f"{old.day}: {old.waiting} events still wait")
                 continue
             if not dry_run:
-                _detach(connection, old.day, pause)
+                try:
+                    _detach(connection, old.day, pause)
+                except psycopg.errors.ObjectNotInPrerequisiteState as error:
+                    done.kept.append(f"{old.day}: {error.diag.message_primary}")
+                    continue
             done.removed["days"] = done.removed.get("days", 0) + 1
             done.freed += old.bytes
             done.details.append(f"{old.day}: {old.bytes:,} bytes")

@@ -112,10 +112,11 @@ comment on column orchestration.ledger.closed is 'Its partition is gone: the cou
 comment on column orchestration.ledger.waiting is
     'Of the rest, those a relay knows of; what is neither settled nor waiting has been lost';
 
--- The last seq of games whose events have left with their partition.
+-- The last seq of games whose events have left with their partition, and the last of those delivered.
 create table orchestration.last_seqs (
     game_id uuid primary key,
-    seq bigint not null
+    seq bigint not null,
+    sent_seq bigint not null default 0 check (sent_seq <= seq)
 );
 
 -- Makes the partitions from yesterday to p_days ahead. The new table is filled in first and attached last, because

@@ -29,7 +29,7 @@ end
 $$;
 
 -- Takes a day out of the way of readers and writers: closes its hours in the ledger, keeps the last seq of games that
--- may still speak. Raises when something still waits in it.
+-- may still speak, which finished ones do: a player leaves late, a user is deleted. Raises when something still waits in it.
 create function orchestration.detach_day(p_day date) returns void
     language plpgsql volatile security definer set search_path = '' set lock_timeout = '20ms'
 as $$
@@ -42,6 +42,9 @@ begin
     if v_from + interval '1 day' > clock_timestamp() then
         raise exception 'day % is not over', p_day using errcode = 'invalid_parameter_value';
     end if;
+    -- Keeps out who would write into that day, not who reads: what a transaction wrote there commits before the count, or
+    -- the lock is not had.
+    execute format('lock table orchestration.%I in share mode', 'outbox' || v_suffix);
     execute format('select count(*) from orchestration.%I o '
                    'where not exists (select from orchestration.outcomes c where c.outbox_id = o.id)',
                    'outbox' || v_suffix) into v_waiting;
@@ -52,10 +55,13 @@ begin
     perform orchestration.refresh_ledger(v_from);
     update orchestration.ledger set closed = true where hour >= v_from and hour < v_from + interval '1 day';
     execute format(
-        'insert into orchestration.last_seqs as l (game_id, seq) '
-        'select s.game_id, max(s.seq) from orchestration.%I s '
-        'join orchestration.live_games g on g.game_id = s.game_id group by s.game_id '
-        'on conflict (game_id) do update set seq = greatest(l.seq, excluded.seq)', 'sequenced' || v_suffix);
+        'insert into orchestration.last_seqs as l (game_id, seq, sent_seq) '
+        'select s.game_id, max(s.seq), coalesce(max(s.seq) filter (where c.outcome = ''delivered''), 0) '
+        'from orchestration.%I s join orchestration.%I c on c.outbox_id = s.outbox_id '
+        'join orchestration.enrolments e on e.game_id = s.game_id group by s.game_id '
+        'on conflict (game_id) do update '
+        'set seq = greatest(l.seq, excluded.seq), sent_seq = greatest(l.sent_seq, excluded.sent_seq)',
+        'sequenced' || v_suffix, 'outcomes' || v_suffix);
     foreach v_parent in array array['outbox', 'sequenced', 'outcomes', 'attempts'] loop
         execute format('alter table orchestration.%I detach partition orchestration.%I', v_parent, v_parent || v_suffix);
         execute format('alter table orchestration.%I rename to %I', v_parent || v_suffix, 'detached_' || v_parent || v_suffix);

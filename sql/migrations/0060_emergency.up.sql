@@ -181,7 +181,7 @@ begin
           and not exists (select from orchestration.outcomes c where c.outbox_id = o.id and c.occurred_at = o.occurred_at)
     ), numbered as (
         select w.id, w.event_id, w.game_id, w.lane, w.occurred_at, w.seq as known,
-               coalesce(w.seq, coalesce((select max(n.seq) from orchestration.sequenced n where n.game_id = w.game_id),
+               coalesce(w.seq, greatest((select max(n.seq) from orchestration.sequenced n where n.game_id = w.game_id),
                                         (select q.seq from orchestration.last_seqs q where q.game_id = w.game_id), 0)
                    + row_number() over (partition by w.game_id, w.seq is null order by w.id)) as seq
         from waiting w

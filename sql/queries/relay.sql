@@ -96,6 +96,7 @@ left join lateral (
 
 -- name: number
 -- Gives those events their places that have none, in lanes held in the given epochs; under an emergency stop to none.
+-- A game's last place may have left with a day while an earlier one is kept: commits do not come in the order of days.
 with chosen as materialized (
     select o.id, o.event_id, o.game_id, o.lane, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
     from unnest(%(ids)s::bigint[], %(occurred_ats)s::timestamptz[]) as f (id, occurred_at)
@@ -108,14 +109,14 @@ with chosen as materialized (
     select c.*, row_number() over (partition by c.game_id order by c.id) as n from chosen c
 ), begun as (
     select p.*,
-           case when p.n = 1 and p.game_id is not null then coalesce(
+           case when p.n = 1 and p.game_id is not null then greatest(
                (select max(s.seq) from orchestration.sequenced s
                 where s.game_id = p.game_id and s.occurred_at < now() + interval '1 hour'),
                (select l.seq from orchestration.last_seqs l where l.game_id = p.game_id), 0) end as last_seq,
-           case when p.n = 1 and p.game_id is not null then coalesce(
+           case when p.n = 1 and p.game_id is not null then greatest(
                (select max(c.seq) from orchestration.outcomes c
                 where c.game_id = p.game_id and c.outcome = 'delivered' and c.occurred_at < now() + interval '1 hour'),
-               (select l.seq from orchestration.last_seqs l where l.game_id = p.game_id), 0) end as sent_seq
+               (select l.sent_seq from orchestration.last_seqs l where l.game_id = p.game_id), 0) end as sent_seq
     from placed p
 ), numbered as materialized (
     select b.id, b.event_id, b.game_id, b.lane, b.type, b.user_id, b.data, b.channels, b.request_id, b.occurred_at,
@@ -157,7 +158,7 @@ with slice as materialized (
                         and s.occurred_at < now() + interval '1 hour')
 ), begun as (
     select p.*,
-           case when p.n = 1 and p.game_id is not null then coalesce(
+           case when p.n = 1 and p.game_id is not null then greatest(
                (select max(s.seq) from orchestration.sequenced s
                 where s.game_id = p.game_id and s.occurred_at < now() + interval '1 hour'),
                (select l.seq from orchestration.last_seqs l where l.game_id = p.game_id), 0) end as last_seq
@@ -219,9 +220,9 @@ left join candidates c on true
 -- name: standing
 -- Where games stand of which something waits: a game's outcomes are written in the order of its events.
 select g.game_id, w.first_seq, w.last_seq,
-       coalesce((select max(c.seq) from orchestration.outcomes c
+       greatest((select max(c.seq) from orchestration.outcomes c
                  where c.game_id = g.game_id and c.outcome = 'delivered' and c.occurred_at < now() + interval '1 hour'),
-                (select l.seq from orchestration.last_seqs l where l.game_id = g.game_id), 0) as sent_seq
+                (select l.sent_seq from orchestration.last_seqs l where l.game_id = g.game_id), 0) as sent_seq
 from unnest(%(game_ids)s::uuid[]) as g (game_id)
 cross join lateral (
     select coalesce(max(c.seq), 0) as seq from orchestration.outcomes c

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import psycopg
 import pytest
 
+from sketchy_orchestration.local.processes import wait_until
 from sketchy_orchestration.monitoring import housekeeping
 from sketchy_orchestration.settings import Settings
 from tests.integration.monitoring.conftest import Facts
@@ -88,6 +89,29 @@ def test_a_lock_that_never_goes_ends_the_job(
         reader.execute("select count(*) from orchestration.outbox")
         with pytest.raises(housekeeping.HousekeepingError, match="no lock in 3 tries"):
             housekeeping.partitions(settings, pause=lambda _: None)
+
+
+def test_what_commits_while_a_day_is_being_detached_keeps_it(
+    settings: Settings, connection: psycopg.Connection, database_url: str, facts: Facts
+) -> None:
+    day = make_day(connection, 3)
+    facts.event(age=3 * 86_400)
+    connection.execute("alter function orchestration.detach_day(date) set lock_timeout = '20s'")
+    waiting = (
+        "select from pg_stat_activity"
+        " where application_name = 'sketchy partitions' and wait_event_type = 'Lock'"
+    )
+    done: list[housekeeping.Done] = []
+    cleaner = threading.Thread(target=lambda: done.append(housekeeping.partitions(settings)))
+    with psycopg.connect(database_url) as writer:
+        Facts(writer).event(age=3 * 86_400, took=None)
+        cleaner.start()
+        assert wait_until(lambda: connection.execute(waiting).fetchone() is not None, seconds=20)
+    cleaner.join(30)
+    assert done[0].kept == [
+        f"{date.fromisoformat(day)}: 1 events of {date.fromisoformat(day)} still wait to be delivered"
+    ]
+    assert f"outbox_{day}" in tables(connection)
 
 
 def test_finished_games_are_forgotten_and_games_in_play_are_not(
