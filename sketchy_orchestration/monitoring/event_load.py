@@ -19,6 +19,7 @@ SUBJECTS = 50
 
 # Statements a second that write at a steady rate.
 _TURNS = 20
+_LEAST_OF_RATE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,13 @@ class EventsLoaded:
     """What became of the events, and the time from each one's writing to its acceptance in milliseconds.
 
     Attributes:
+        asked_per_second, per_second: the steady rate, as asked for and as reached in writing.
         waiting: without an outcome when the time was over.
         burst_ms: from a burst's writing to the acceptance of the last event of it; the longest.
     """
 
+    asked_per_second: float
+    per_second: float
     written: int
     delivered: int
     expired: int
@@ -44,13 +48,30 @@ class EventsLoaded:
         return self.written - self.delivered - self.expired - self.dead
 
     @property
-    def kept(self) -> bool:
-        """Nothing was lost or given up."""
-        return self.waiting == 0 and self.dead == 0
+    def broken(self) -> list[str]:
+        """The promises that were not kept, and first of all that there was the load that was asked for."""
+        found = []
+        if self.per_second < _LEAST_OF_RATE * self.asked_per_second:
+            found.append(
+                f"{self.per_second:,.0f} events/s were written"
+                f" where {self.asked_per_second:,.0f}/s were asked for"
+            )
+        found += [
+            f"{count} of {self.written} events {what}"
+            for count, what in (
+                (self.waiting, "still waited when the time was over"),
+                (self.dead, "were given up"),
+                (self.expired, "had lost their meaning before they could be sent"),
+            )
+            if count
+        ]
+        return found
 
     @property
     def numbers(self) -> dict[str, float]:
         names = (
+            "asked_per_second",
+            "per_second",
             "written",
             "delivered",
             "expired",
@@ -69,7 +90,8 @@ def load_events(
 ) -> EventsLoaded:
     """Write `rate` events a second for `seconds`, with `bursts` times `burst` at once; wait for all of them.
 
-    The events are of type test: they belong to no game, have no place, and nobody listens to them.
+    The events are of type test: they belong to no game, so they have no place in any order, and nobody
+    listens to them. Order is what the players of the games beside them look at.
 
     Args:
         within: seconds to wait at most for the last acceptance.
@@ -93,7 +115,8 @@ def load_events(
             written += _write(writer, due, f"{run}-steady")
             if bursts and turn % every == every - 1 and turn // every < bursts:
                 written += _write(writer, burst, f"{run}-burst-{turn // every}")
-        return _outcome(reader, run, written, time.monotonic() + within)
+        pace = min(1.0, turns / _TURNS / (time.monotonic() - began))
+        return _outcome(reader, run, (rate, rate * pace, written), time.monotonic() + within)
 
 
 def play_and_load(
@@ -128,7 +151,7 @@ def play_and_load(
         played = play(settings, games=games, rate=games_per_second, speed=speed, seconds=seconds)
         events = loading.result()
     summary = {**played.summary, "events": events.numbers}
-    return Loaded(played.kept and events.kept, summary, {**played.numbers, **events.numbers})
+    return Loaded(played.broken + events.broken, summary, {**played.numbers, **events.numbers})
 
 
 def _write(writer: Connection[Row], count: int, request_id: str) -> int:
@@ -138,10 +161,10 @@ def _write(writer: Connection[Row], count: int, request_id: str) -> int:
     return count
 
 
-def _outcome(reader: Connection[Row], run: str, written: int, until: float) -> EventsLoaded:
+def _outcome(reader: Connection[Row], run: str, load: tuple[float, float, int], until: float) -> EventsLoaded:
     while True:
         row = reader.execute(query("load.outcome"), {"run": f"{run}%"}).fetchone()
-        found = EventsLoaded(written, *(row or (0, 0, 0, 0.0, 0.0, 0.0, 0.0)))
+        found = EventsLoaded(*load, *(row or (0, 0, 0, 0.0, 0.0, 0.0, 0.0)))
         if found.waiting <= 0 or time.monotonic() >= until:
             return found
         time.sleep(0.2)

@@ -26,15 +26,20 @@ class LoadFailedError(SketchyError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of it; `kept` whether every promise was."""
+    """What came of it; `broken` are the promises that were not kept, none when all were."""
 
-    kept: bool
+    broken: list[str]
     summary: dict[str, Any]
     numbers: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def kept(self) -> bool:
+        """Every promise was."""
+        return not self.broken
+
     def markdown(self) -> str:
         """As a table."""
-        lines = [f"**load test**: {'every promise was kept' if self.kept else 'a promise was broken'}", ""]
+        lines = [f"**load test**: {'; '.join(self.broken) or 'every promise was kept'}", ""]
         lines += ["| what | measured |", "|---|---|"]
         lines += [f"| {name} | {value:,.6g} |" for name, value in self.numbers.items()]
         return "\n".join(lines) + "\n"
@@ -71,7 +76,8 @@ def play(
     except ValueError:
         last = done.stderr.strip().splitlines()[-1:] or ["no output"]
         raise LoadFailedError(f"the players ended with code {done.returncode}: {last[0]}") from None
-    return Loaded(done.returncode == 0, summary, dict(_numbers(summary)))
+    broken = [] if done.returncode == 0 else [f"the players met a broken promise (code {done.returncode})"]
+    return Loaded(broken, summary, dict(_numbers(summary)))
 
 
 def refuse_production(settings: Settings) -> None:

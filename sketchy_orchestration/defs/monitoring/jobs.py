@@ -21,7 +21,10 @@ def load_test() -> None:
     """Plays games through the whole system, with events and bursts beside them: was every promise kept?
 
     The defaults are 50 games, 100 events a second and a burst of 200. For ten or a hundred times
-    as much raise `games` and `events_per_second`.
+    as much raise `games`, `rate` and `events_per_second`. It fails when an
+    event waits too long, expires or is given up, or when the machine wrote less than 95 % of the rate.
+    The events beside the games are of type test: they belong to no game and have no order. Order is
+    what the players look at.
 
     It runs by itself once a quarter, in staging; in production it refuses.
     """

@@ -71,7 +71,7 @@ def test_under_load(
     context.log.info(done.markdown())
     context.add_output_metadata({"report": dg.MetadataValue.md(done.markdown()), **done.numbers})
     if not done.kept:
-        raise dg.Failure("a promise was broken under load: see the report")
+        raise dg.Failure(f"a promise was broken under load: {'; '.join(done.broken)}")
 
 
 @dg.op
