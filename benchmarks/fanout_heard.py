@@ -1,4 +1,4 @@
-"""Under load: how long an event takes from its commit to its being heard, how many a second are heard,
+"""Under load: how long an event takes from its being written to its being heard, how many a second are heard,
 and how soon none is heard any more once it is switched off. Run by benchmarks.fanout."""
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ WRITE_ONE = """
 
 @dataclass
 class Ear:
-    """What was committed when (perf_counter), and how long after that it was heard (ms)."""
+    """What was sent to Postgres when (perf_counter), and how long after that it was heard (ms).
+
+    So the insert and its commit are in the time: whoever waits for their answer in the event loop that
+    listens, too, knows of the commit late.
+    """
 
     games: list[UUID] = field(default_factory=lambda: [uuid4() for _ in range(HEARD_GAMES)])
-    committed: dict[UUID, float] = field(default_factory=dict)
+    sent: dict[UUID, float] = field(default_factory=dict)
     took: list[float] = field(default_factory=list)
     heard: int = 0
     last: float = 0.0
@@ -40,9 +44,9 @@ class Ear:
         async for each in subscriber:
             self.last = time.perf_counter()
             self.heard += 1
-            at = self.committed.pop(UUID(each.message["eventId"]), None)
-            # None: heard before the writer knew that it had committed.
-            self.took.append(0.0 if at is None else (self.last - at) * 1000)
+            at = self.sent.pop(UUID(each.message["eventId"]), None)
+            if at is not None:  # of those written one by one
+                self.took.append((self.last - at) * 1000)
 
     async def has_heard(self, count: int, limit: float = 60.0) -> None:
         async with asyncio.timeout(limit):
@@ -78,8 +82,8 @@ async def write_one_by_one(stack: Stack, ear: Ear, rate: int, seconds: float) ->
                 await asyncio.sleep(max(0.0, began + n / rate - time.perf_counter()))
                 event_id = uuid4()
                 values = {"id": event_id, "game": ear.games[n % len(ear.games)], "data": DATA}
+                ear.sent[event_id] = time.perf_counter()
                 await connection.execute(WRITE_ONE, values, prepare=True)
-                ear.committed[event_id] = time.perf_counter()
 
     await asyncio.gather(*(write(part) for part in range(parts)))
 
@@ -98,7 +102,7 @@ async def write_together(stack: Stack, ear: Ear, rate: int, seconds: float) -> i
 
 
 async def latencies(stack: Stack, rate: int, seconds: float) -> list[float]:
-    """Milliseconds from an event's commit to its being heard, at `rate` events a second, sorted."""
+    """Milliseconds from an event's insert to its being heard, commit included, at `rate` a second, sorted."""
     async with listening(stack) as ear:
         await write_one_by_one(stack, ear, rate, seconds)
         await ear.has_heard(int(rate * seconds))
@@ -133,7 +137,11 @@ def measure(stack: Stack, connection: psycopg.Connection, seconds: float) -> Non
     for rate, wanted in ((100, "p99 ≤ 30 ms"), (1000, "p99 ≤ 150 ms")):
         took = asyncio.run(latencies(stack, rate, seconds))
         p50, p99 = took[len(took) // 2], took[int(len(took) * 0.99)]
-        row(f"commit → heard, {rate:,}/s", f"p50 {p50:.1f}, p99 {p99:.1f}, max {took[-1]:.1f} ms", wanted)
+        row(
+            f"insert and commit → heard, {rate:,}/s",
+            f"p50 {p50:.1f}, p99 {p99:.1f}, max {took[-1]:.1f} ms",
+            wanted,
+        )
     for rate in (1_300, 2_000):
         reached = asyncio.run(sustained(stack, rate, seconds))
         row(f"sustained, {rate:,}/s written and heard", f"{reached:,.0f}/s", "≥ 1,200/s")
