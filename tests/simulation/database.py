@@ -1,7 +1,8 @@
 """An in-memory stand-in of the database: rows, locks, commits, sessions, lanes.
 
-What the SQL decides is decided by `domain.phases`; one suite of cases goes through both
-(`tests/integration/sweep/test_conformance.py`).
+What the SQL decides is decided by `domain.phases`. The same cases go through this and through Postgres, in
+`tests/integration/relay/test_conformance.py` and `tests/integration/sweep/test_stand_in.py`. Left out on
+purpose: games set aside, deleted or played by others, and progress saved so that less is looked at.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from random import Random
 
-from sketchy_orchestration.domain import circuit, phases
+from sketchy_orchestration.domain import phases
+from sketchy_orchestration.domain.circuit import Circuit, Report, State
 from sketchy_orchestration.domain.lanes import LANES
 from sketchy_orchestration.domain.phases import Cause, Phase
+from sketchy_orchestration.realtime.lease import LeaseTimes
 from tests.faults import invariants
 from tests.simulation.kernel import Kernel
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-IDLE_SESSION_TIMEOUT = 1.5
+IDLE_SESSION_TIMEOUT = LeaseTimes().idle
 
 
 class UnavailableError(Exception):
@@ -28,6 +32,10 @@ class UnavailableError(Exception):
 
 class FencedError(Exception):
     """The lane is somebody else's by now."""
+
+
+class StoppedError(Exception):
+    """An emergency stop stands."""
 
 
 def moment(seconds: float) -> datetime:
@@ -46,6 +54,9 @@ class GameRow:
     players: set[str]
     drawn: set[str] = field(default_factory=set)
     had_grace: bool = False
+    paused: bool = False
+    round_duration: int = 60
+    voting_duration: int = 30
     locked_until: float = 0.0
 
     def judged(self) -> phases.Game:
@@ -56,6 +67,9 @@ class GameRow:
             players=len(self.players),
             missing=len(self.players - self.drawn),
             had_grace=self.had_grace,
+            round_duration=self.round_duration,
+            voting_duration=self.voting_duration,
+            paused=self.paused,
         )
 
 
@@ -96,6 +110,7 @@ class Database:
     server: int = 0
     flags: phases.Flags = field(default_factory=phases.Flags)
     broadcasting: bool = True
+    stopped: bool = False
     games: dict[str, GameRow] = field(default_factory=dict)
     live: dict[str, GameRow] = field(default_factory=dict)
     outbox: dict[str, OutboxRow] = field(default_factory=dict)
@@ -105,10 +120,11 @@ class Database:
     last_sent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     numbered: list[invariants.Numbered] = field(default_factory=list)
     waiting: dict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
-    outcomes: dict[str, invariants.Outcome] = field(default_factory=dict)
+    outcomes: list[invariants.Outcome] = field(default_factory=list)
+    last_settled: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     transitions: list[invariants.Transition] = field(default_factory=list)
-    circuit: circuit.Circuit = field(default_factory=lambda: circuit.Circuit(circuit.State.closed, BEGAN, 0))
-    reports: dict[str, tuple[float, circuit.Report]] = field(default_factory=dict)
+    circuit: Circuit = field(default_factory=lambda: Circuit(State.closed, BEGAN, 0))
+    reports: dict[str, tuple[float, Report]] = field(default_factory=dict)
     on_commit: list[Callable[[], None]] = field(default_factory=list)
     deadline_base: Callable[[GameRow, phases.Move, float], float] | None = None
 
@@ -156,6 +172,7 @@ class Database:
 
     def give_up(self, session: Session, lane: int) -> None:
         """Leave it to others."""
+        self.ping(session)
         if self.lanes[lane].holder is session:
             self.lanes[lane].holder = None
 
@@ -164,10 +181,28 @@ class Database:
             raise UnavailableError
 
     def _fence(self, session: Session, lane: int, epoch: int) -> None:
+        """What a statement carries is the epoch: it holds until the next one begins."""
         self.ping(session)
-        row = self.lanes[lane]
-        if row.holder is not session or row.epoch != epoch:
+        if self.lanes[lane].epoch != epoch:
             raise FencedError
+
+    # Switches ----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """The emergency stop: nothing is moved, numbered or sent until `lift`."""
+        self.stopped, self.broadcasting, self.flags = True, False, phases.Flags(timer_monitoring=False)
+
+    def lift(self) -> None:
+        """Everything goes on."""
+        self.stopped, self.broadcasting, self.flags = False, True, phases.Flags()
+
+    def change_circuit(self, changed: Circuit) -> bool:
+        """Make the change, unless somebody was faster."""
+        self._answer()
+        if changed.epoch != self.circuit.epoch + 1:
+            return False
+        self.circuit = changed
+        return True
 
     # The clock ---------------------------------------------------------------------------------------
 
@@ -183,17 +218,57 @@ class Database:
         for listener in self.on_commit:
             listener()
 
-    def due(self, by: float, limit: int) -> list[GameRow]:
-        """Games whose deadline is `by` or earlier, the earliest first, or whose drawings are all there."""
+    def lock_due(self, by: float, limit: int, until: float) -> tuple[list[GameRow], int]:
+        """Lock games due by then, the earliest first, and those whose drawings are all there.
+
+        Returns:
+            Those locked until then; how many somebody else holds, which take up no place.
+        """
         self._answer()
-        found = [
-            game
+        if not (self.flags.timer_monitoring and self.flags.triggers):
+            return [], 0
+        now = self.kernel.now
+        due: list[GameRow] = []
+        early: list[GameRow] = []
+        locked = 0
+        for game in self.live.values():
+            if game.paused:
+                continue
+            if game.deadline is not None and game.deadline <= by:
+                found = due
+            elif game.phase is Phase.drawing and game.players and game.players <= game.drawn:
+                found = early
+            else:
+                continue
+            if game.locked_until > now:
+                locked += 1
+            else:
+                found.append(game)
+        due.sort(key=_deadline)
+        taken = due[:limit] + early
+        for game in taken:
+            game.locked_until = until
+        return taken, locked
+
+    def make_moves(self, games: Iterable[GameRow], server: int) -> None:
+        """Move on those of the games locked that have to, and let go of all; unless that server is gone."""
+        if self.server != server:
+            return
+        now = moment(self.kernel.now)
+        for game in games:
+            game.locked_until = 0.0
+            move = phases.decide(game.judged(), now, self.flags)
+            if move is not None:
+                self.move(game, move)
+
+    def next_deadline(self, after: float) -> float | None:
+        """The next one later than this."""
+        later = (
+            game.deadline
             for game in self.live.values()
-            if (game.deadline is not None and game.deadline <= by)
-            or (game.phase is Phase.drawing and game.players and game.players <= game.drawn)
-        ]
-        found.sort(key=lambda game: (game.deadline or 0.0, game.game_id))
-        return found[:limit]
+            if game.deadline is not None and game.deadline > after and not game.paused
+        )
+        return min(later, default=None)
 
     def move(self, game: GameRow, move: phases.Move) -> None:
         """Make a decided move, at this very moment."""
@@ -224,7 +299,8 @@ class Database:
                 phases.phase_seconds(game.phase, game.judged()),
             )
         )
-        types = ["timer_expired"] if cause == Cause.timer.value else []
+        types = ["game_started"] if left is Phase.waiting and game.phase in _BEGINNINGS else []
+        types += ["timer_expired"] if cause == Cause.timer.value else []
         types.append("phase_changed")
         if game.phase is Phase.completed:
             types.append("game_completed")
@@ -243,9 +319,14 @@ class Database:
 
     def number(self, session: Session, lane: int, epoch: int) -> list[invariants.Numbered]:
         """Give the lane's new events their places, in the order in which their commits became visible."""
+        self.ping(session)
+        if not self.unnumbered.get(lane):
+            return []
+        if self.stopped:
+            raise StoppedError
         self._fence(session, lane, epoch)
         fresh = []
-        for row in self.unnumbered.pop(lane, []):
+        for row in self.unnumbered.pop(lane):
             game_id = row.game.game_id
             self.last_seq[game_id] += 1
             one = invariants.Numbered(
@@ -256,24 +337,39 @@ class Database:
             fresh.append(one)
         return fresh
 
-    def load(self, session: Session, lane: int, epoch: int) -> list[tuple[str, int]]:
-        """What waits in the lane: events with their places, in order."""
-        self._fence(session, lane, epoch)
-        return sorted(self.waiting[lane].items(), key=lambda item: item[1])
+    def load(self, session: Session, lane: int) -> list[tuple[str, int]]:
+        """What waits in the lane: events with their places, in order.
+
+        A game's outcomes are written in the order of its events: what lies below the last one is over.
+        """
+        self.ping(session)
+        waiting = (
+            (event_id, seq)
+            for event_id, seq in self.waiting[lane].items()
+            if seq > self.last_settled[self.outbox[event_id].game.game_id]
+        )
+        return sorted(waiting, key=itemgetter(1))
 
     def acknowledge(
         self, session: Session, lane: int, epoch: int, found: Iterable[tuple[str, str, str | None]]
     ) -> None:
-        """Outcomes of events: (event, outcome, timetoken)."""
+        """Outcomes of events: (event, outcome, timetoken); as often as they are told."""
         self._fence(session, lane, epoch)
         for event_id, outcome, timetoken in found:
-            game = self.outbox[event_id].game
-            tokens = {} if timetoken is None else {f"game-{game.game_id}": timetoken}
-            if event_id not in self.outcomes:
-                self.outcomes[event_id] = invariants.Outcome(event_id, outcome, tokens)
+            game_id = self.outbox[event_id].game.game_id
+            tokens = {} if timetoken is None else {f"game-{game_id}": timetoken}
+            self.outcomes.append(invariants.Outcome(event_id, outcome, tokens))
             seq = self.waiting[lane].pop(event_id, 0)
+            self.last_settled[game_id] = max(self.last_settled[game_id], seq)
             if outcome == "delivered":
-                self.last_sent[game.game_id] = max(self.last_sent[game.game_id], seq)
+                self.last_sent[game_id] = max(self.last_sent[game_id], seq)
+
+
+_BEGINNINGS = frozenset({Phase.briefing, Phase.drawing})
+
+
+def _deadline(game: GameRow) -> tuple[float, str]:
+    return game.deadline or 0.0, game.game_id
 
 
 def _seconds(at: datetime) -> float:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 Work = Generator[float, None, None]
 
+UNTIL_NOTIFIED = float("inf")
+"""What a process yields that has nothing to do before somebody says so."""
+
 
 @dataclass(eq=False, slots=True)
 class Host:
@@ -38,8 +41,7 @@ class Kernel:
 
     now: float = 0.0
     _asked: int = 0
-    _heap: list[tuple[float, int, Process, int]] = field(default_factory=list)
-    _calls: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _heap: list[tuple[float, int, Process | Callable[[], None], int]] = field(default_factory=list)
 
     def spawn(self, host: Host, work: Work) -> Process:
         """Begin at once."""
@@ -47,45 +49,41 @@ class Kernel:
         self._schedule(process, 0.0)
         return process
 
-    def notify(self, process: Process) -> None:
-        """Wake it now, whatever it sleeps for."""
+    def notify(self, process: Process, after: float = 0.0) -> None:
+        """Wake it so much later, whatever it sleeps for."""
         if not process.done:
             process.turn += 1
-            self._schedule(process, 0.0)
+            self._schedule(process, after)
 
     def call(self, after: float, what: Callable[[], None]) -> None:
         """Something that happens whoever lives."""
         self._asked += 1
-        heapq.heappush(self._calls, (self.now + after, self._asked, what))
+        heapq.heappush(self._heap, (self.now + after, self._asked, what, 0))
 
     def _schedule(self, process: Process, after: float) -> None:
         self._asked += 1
-        heapq.heappush(self._heap, (self.now + max(0.0, after), self._asked, process, process.turn))
+        at = self.now + after if after > 0.0 else self.now
+        heapq.heappush(self._heap, (at, self._asked, process, process.turn))
 
     def run(self, until: float, finished: Callable[[], bool] | None = None) -> None:
         """Until this moment, or until it is finished (asked about once a second)."""
-        ask_at = self.now + 1.0
-        while True:
-            at = min(
-                self._heap[0][0] if self._heap else float("inf"),
-                self._calls[0][0] if self._calls else float("inf"),
-            )
-            if at > until:
-                self.now = until
-                return
-            self.now = max(self.now, at)
-            if finished is not None and self.now >= ask_at:
-                ask_at = self.now + 1.0
-                if finished():
-                    return
-            if self._calls and self._calls[0][0] <= at:
-                heapq.heappop(self._calls)[2]()
-            else:
-                self._serve(*heapq.heappop(self._heap))
+        heap, ask_at = self._heap, self.now + 1.0
+        while heap and heap[0][0] <= until:
+            at = heap[0][0]
+            if at > self.now:
+                self.now = at
+                if finished is not None and at >= ask_at:
+                    ask_at = at + 1.0
+                    if finished():
+                        return
+            _, _, what, turn = heapq.heappop(heap)
+            if not isinstance(what, Process):
+                what()
+            elif turn == what.turn and not what.done:
+                self._serve(at, what)
+        self.now = until
 
-    def _serve(self, at: float, _: int, process: Process, turn: int) -> None:
-        if process.done or turn != process.turn:
-            return
+    def _serve(self, at: float, process: Process) -> None:
         host = process.host
         if not host.alive:
             process.done = True
@@ -96,6 +94,9 @@ class Kernel:
             return
         process.turn += 1
         try:
-            self._schedule(process, next(process.work))
+            after = next(process.work)
         except StopIteration:
             process.done = True
+            return
+        if after != UNTIL_NOTIFIED:
+            self._schedule(process, after)

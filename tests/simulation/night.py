@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from sketchy_orchestration.domain import phases
@@ -15,15 +16,20 @@ from tests.faults.invariants import Breach
 from tests.simulation.database import Database, GameRow
 from tests.simulation.kernel import Host, Kernel, Work
 from tests.simulation.relay import Defects, Relay
-from tests.simulation.service import REFUSALS, Service
+from tests.simulation.service import MOODS, Service
 from tests.simulation.sweeper import Sweeper
 
 SHIFTS = 2
 ARRIVALS = 60.0
 """Seconds over which games are made."""
 
-CALM = 120.0
-"""Seconds at the end without faults: everything must have come to rest by then, and be finished."""
+LOBBY_SECONDS = 1800.0
+
+FEWEST_TRANSITIONS = 1
+"""By the timer, for each game: voting always ends by it, and few games are cancelled before."""
+
+FEWEST_TOLD, FEWEST_DELIVERED = 8, 6
+"""Events for each game with an outcome, and heard: of a start, four phases, an end, drawings and votes."""
 
 
 @dataclass
@@ -73,6 +79,7 @@ class _Night:
         self._relays = [self._relay(number) for number in range(SHIFTS)]
         self._hired = list(self._relays)
         self._over = False
+        self._stops: list[tuple[float, float]] = []
 
     def _sweeper(self, rank: int) -> Sweeper:
         seeded = Random(self._random.random())
@@ -95,8 +102,10 @@ class _Night:
         self._kernel.run(self._kernel.now + 2.0)
         books = self._books()
         breaches = invariants.check(books, self._expected())
-        breaches += _newest_expired(books)
         outcomes = Counter(one.outcome for one in books.outcomes)
+        if outcomes["delivered"] < self._games * FEWEST_DELIVERED:
+            breaches.append(Breach("how much", f"only {outcomes['delivered']} events were heard"))
+        breaches += _under_a_stop(books, self._stops)
         return Night(
             self._seed,
             self._games,
@@ -114,7 +123,7 @@ class _Night:
             self._over
             and len(database.games) == self._games
             and not database.live
-            and len(database.outcomes) == len(database.outbox)
+            and len(database.outcomes) >= len(database.outbox)
         )
 
     # Players and the application ---------------------------------------------------------------------
@@ -125,10 +134,9 @@ class _Night:
         while not database.up:
             yield 0.2
         players = {f"p{number}" for number in range(random.randint(1, 4))}
-        now = self._kernel.now
-        game = GameRow(game_id, hash_lane(game_id), Phase.briefing, now + phases.BRIEFING_SECONDS, players)
+        game = GameRow(game_id, hash_lane(game_id), Phase.waiting, self._kernel.now + LOBBY_SECONDS, players)
         database.games[game_id] = database.live[game_id] = game
-        database.commit_events(game, "game_started")
+        database.by_application(game, Phase.briefing, phases.BRIEFING_SECONDS)
         while game.phase not in phases.FINISHED:
             yield random.expovariate(0.12)
             if not database.up or game.locked_until > self._kernel.now:
@@ -162,7 +170,15 @@ class _Night:
     def _trouble(self) -> Work:
         random = Random(self._random.random())
         until = ARRIVALS + 120.0
-        kinds = [self._kill, self._pause, self._crash, self._mood, self._lose_answers, self._flag]
+        kinds = [
+            self._kill,
+            self._pause,
+            self._partition,
+            self._crash,
+            self._mood,
+            self._lose_answers,
+            self._flag,
+        ]
         while self._kernel.now < until:
             yield random.expovariate(0.08)
             random.choice(kinds)(random)
@@ -192,13 +208,18 @@ class _Night:
         self._faults["shift paused"] += 1
         host.paused_until = self._kernel.now + random.expovariate(0.5)
 
+    def _partition(self, random: Random) -> None:
+        self._faults["fan-out shift cut off"] += 1
+        relay = random.choice(self._relays)
+        relay.line.cut_off(random.uniform(0.1, 8.0), deaf=random.random() < 0.5)
+
     def _crash(self, random: Random) -> None:
         if self._database.up:
             self._faults["database crashed"] += 1
             self._database.crash(random.uniform(0.05, 4.0))
 
     def _mood(self, random: Random) -> None:
-        mood = random.choice([*REFUSALS, "silent"])
+        mood = random.choice(list(MOODS))
         self._faults[f"PubNub: {mood}"] += 1
         self._service.mood, self._service.share = mood, random.choice([0.1, 0.4, 1.0, 1.0])
         self._kernel.call(random.uniform(0.5, 40.0), lambda: setattr(self._service, "mood", None))
@@ -209,14 +230,27 @@ class _Night:
         self._kernel.call(random.uniform(0.5, 10.0), lambda: setattr(self._service, "lost", 0.0))
 
     def _flag(self, random: Random) -> None:
-        self._faults["switched off"] += 1
-        database = self._database
-        if random.random() < 0.5:
+        database, seconds, which = self._database, random.uniform(0.5, 8.0), random.random()
+        if database.stopped:
+            return
+        if which < 0.4:
+            self._faults["switched off"] += 1
             database.flags = phases.Flags(timer_monitoring=False)
-            self._kernel.call(random.uniform(0.5, 8.0), lambda: setattr(database, "flags", phases.Flags()))
-        else:
+            self._kernel.call(seconds, partial(self._switch_on, "flags", phases.Flags()))
+        elif which < 0.8:
+            self._faults["switched off"] += 1
             database.broadcasting = False
-            self._kernel.call(random.uniform(0.5, 8.0), lambda: setattr(database, "broadcasting", True))
+            self._kernel.call(seconds, partial(self._switch_on, "broadcasting", True))
+        else:
+            self._faults["emergency stop"] += 1
+            database.stop()
+            self._stops.append((self._kernel.now, self._kernel.now + seconds))
+            self._kernel.call(seconds, database.lift)
+
+    def _switch_on(self, name: str, value: object) -> None:
+        # A stop that has come meanwhile is lifted by itself.
+        if not self._database.stopped:
+            setattr(self._database, name, value)
 
     # Books -------------------------------------------------------------------------------------------
 
@@ -243,15 +277,16 @@ class _Night:
                 for row in database.outbox.values()
             ],
             database.numbered,
-            list(database.outcomes.values()),
+            database.outcomes,
             self._service.accepted,
+            unanswered=self._service.unanswered,
         )
 
     def _expected(self) -> invariants.Expected:
         return invariants.Expected(
-            transitions=self._games // 2,
-            delivered=self._games,
-            repeats=sum(relay.exposed for relay in self._hired) + self._service.answers_lost,
+            transitions=self._games * FEWEST_TRANSITIONS,
+            delivered=self._games * FEWEST_TOLD,
+            repeats=sum(relay.exposed for relay in self._hired),
             expired=True,
         )
 
@@ -261,15 +296,12 @@ def hash_lane(game_id: str) -> int:
     return sum(map(ord, game_id)) * 7 % LANES
 
 
-def _newest_expired(books: invariants.Books) -> list[Breach]:
-    """The newest phase_changed and game_completed of a game never lose their meaning."""
-    outcome = {one.event_id: one.outcome for one in books.outcomes}
-    newest: dict[tuple[str | None, str], str] = {}
-    for one in books.written:
-        if one.type in ("phase_changed", "game_completed"):
-            newest[one.game_id, one.type] = one.event_id
-    return [
-        Breach("never lost", f"the newest {kind} of game {game} expired")
-        for (game, kind), event_id in newest.items()
-        if outcome.get(event_id) == "expired"
-    ]
+def _under_a_stop(books: invariants.Books, stops: list[tuple[float, float]]) -> Iterator[Breach]:
+    """From an emergency stop to its lifting nothing is moved by us, and nothing numbered."""
+    for began, lifted in stops:
+        for move in books.transitions:
+            if began < move.at < lifted and move.cause != "application":
+                yield Breach("emergency stop", f"game {move.game_id} came to {move.to_phase} at {move.at}")
+        for one in books.numbered:
+            if began < one.at < lifted:
+                yield Breach("emergency stop", f"event {one.event_id} was numbered at {one.at}")

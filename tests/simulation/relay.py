@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from random import Random
 
 from sketchy_orchestration.domain import circuit, lanes, publishing
@@ -13,13 +14,15 @@ from sketchy_orchestration.domain.backoff import Backoff
 from sketchy_orchestration.domain.circuit import Conclusion, State, WayOut
 from sketchy_orchestration.domain.publishing import Fault, Verdict
 from tests.faults.invariants import Accepted
-from tests.simulation.database import Database, FencedError, Session, UnavailableError, moment
-from tests.simulation.kernel import Host, Kernel, Process, Work
+from tests.simulation.database import Database, FencedError, StoppedError, UnavailableError, moment
+from tests.simulation.kernel import UNTIL_NOTIFIED, Host, Kernel, Process, Work
+from tests.simulation.line import TIMES, Line
 from tests.simulation.service import ATTEMPT_LIMIT, Service
 
-PING = 0.25
-SILENCE = 1.0
 ATTEMPTS = 3
+GATHER = 0.01
+"""Seconds that outcomes are gathered before they are acknowledged."""
+
 _PROBE_LIMIT = timedelta(seconds=ATTEMPT_LIMIT + 2)
 _BACKOFF = Backoff()
 
@@ -36,19 +39,25 @@ class Defects:
 
 @dataclass(slots=True)
 class Queue:
-    """A game's events in order, with the last place sent; of one epoch of its lane."""
+    """A game's events in order, with the last place sent; of one epoch of its lane.
+
+    Attributes:
+        busy: somebody works it off. flying: one of its events is on its way.
+    """
 
     lane: int
     epoch: int
     sent: int
     events: deque[tuple[str, int]] = field(default_factory=deque)
     busy: bool = False
+    flying: bool = False
 
 
 class Relay:
     """One shift.
 
     Attributes:
+        line: its way to the database.
         exposed: events that were in flight, or not yet acknowledged, when their lane was lost.
     """
 
@@ -64,8 +73,8 @@ class Relay:
         self.host = Host(name)
         self._kernel, self._database, self._service, self._random = kernel, database, service, random
         self._defects = defects or Defects()
-        self._session: Session | None = None
-        self._answered_at = -1e9
+        self.line = Line(kernel, database)
+        self._open = True
         self.exposed = 0
         self._held: dict[int, int] = {}
         self._given_up: dict[int, float] = {}
@@ -74,8 +83,9 @@ class Relay:
         self._evidence = circuit.Evidence()
         self._failing_since = kernel.now
         self._closed_at = database.circuit.since
-        for work in (self._pinging(), self._judging(), self._acknowledging(), self._probing()):
+        for work in (self._pinging(), self._judging(), self._probing()):
             kernel.spawn(self.host, work)
+        self._acknowledger: Process = kernel.spawn(self.host, self._acknowledging())
         self._sequencer: Process = kernel.spawn(self.host, self._sequencing())
         database.on_commit.append(self._told)
 
@@ -87,39 +97,35 @@ class Relay:
 
     def _pinging(self) -> Work:
         while True:
-            sent_at = self._kernel.now
-            yield 0.0005
             try:
-                if self._session is None:
-                    self._session = self._database.session()
-                self._database.ping(self._session)
-                self._answered_at = sent_at
+                self.line.connect()
+                yield from self.line.run(self._database.ping)
                 self._share()
             except UnavailableError:
                 self._lose_everything()
-            yield PING
+            yield TIMES.ping
 
     def _share(self) -> None:
-        assert self._session is not None
-        now = self._kernel.now
+        session, now = self.line.session, self._kernel.now
+        assert session is not None
         live = max(1, len(self._live_reports()))
         for lane in lanes.surplus(self._held, live):
             self._lose(lane)
             self._given_up[lane] = now
-            self._database.give_up(self._session, lane)
+            self._database.give_up(session, lane)
         if self._evidence.way_out(now) is WayOut.fails and live > 1:
             return
         for lane in lanes.wanted(self._held, self._given_up, now):
-            epoch = self._database.take(self._session, lane)
+            epoch = self._database.take(session, lane)
             if epoch is not None:
                 self._held[lane] = epoch
-                for event_id, seq in self._database.load(self._session, lane, epoch):
+                for event_id, seq in self._database.load(session, lane):
                     self._enqueue(event_id, seq)
         self._kernel.notify(self._sequencer)
 
     def _lose(self, lane: int) -> None:
-        self.exposed += self.in_flight([lane])
-        self._held.pop(lane, None)
+        if self._held.pop(lane, None) is not None:
+            self.exposed += self.in_flight([lane])
         self._found.pop(lane, None)
         for game in [game for game, queue in self._queues.items() if queue.lane == lane]:
             queue = self._queues.pop(game)
@@ -129,18 +135,18 @@ class Relay:
     def in_flight(self, lanes: Iterable[int]) -> int:
         """Events of these lanes under way, or taken and not yet acknowledged: they may be sent twice."""
         wanted = set(lanes)
-        flying = sum(queue.busy for queue in self._queues.values() if queue.lane in wanted)
+        flying = sum(queue.flying for queue in self._queues.values() if queue.lane in wanted)
         return flying + sum(len(self._found.get(lane, ())) for lane in wanted)
 
     def _lose_everything(self) -> None:
-        self._session = None
+        self.line.session = None
         for lane in list(self._held):
             self._lose(lane)
 
     def _may_send(self, queue: Queue) -> bool:
         if self._defects.forgets_lease:
             return True
-        return self._is_held(queue) and self._kernel.now - self._answered_at <= SILENCE
+        return self._is_held(queue) and self.line.may_send()
 
     def _is_held(self, queue: Queue) -> bool:
         return self._held.get(queue.lane) == queue.epoch
@@ -154,14 +160,19 @@ class Relay:
                 if not self._database.unnumbered.get(lane):
                     continue
                 try:
-                    assert self._session is not None
-                    for one in self._database.number(self._session, lane, epoch):
-                        self._enqueue(one.event_id, one.seq or 0)
+                    numbered = yield from self.line.run(
+                        partial(self._database.number, lane=lane, epoch=epoch)
+                    )
                 except FencedError:
                     self._lose(lane)
                 except UnavailableError:
                     self._lose_everything()
                     break
+                except StoppedError:
+                    break
+                else:
+                    for one in numbered if self._held.get(lane) == epoch else ():
+                        self._enqueue(one.event_id, one.seq or 0)
             yield 0.5
 
     def _enqueue(self, event_id: str, seq: int) -> None:
@@ -199,7 +210,7 @@ class Relay:
                     return
                 yield 0.05
                 continue
-            if self._database.circuit.state is not State.closed or not self._database.broadcasting:
+            if not self._is_open():
                 yield 0.1
                 continue
             if event_id in self._expired(queue):
@@ -209,11 +220,13 @@ class Relay:
             message = Accepted(channel, event_id, row.type, game_id, seq, queue.sent, "", False)
             answer: list[tuple[float, str | Verdict]] = []
             up = 0.001 + 0.003 * self._random.random()
+            queue.flying = True
             # Once on its way it arrives, whatever becomes of the relay.
             self._kernel.call(up, lambda: answer.append(self._service.publish(message)))  # noqa: B023
             yield up + 1e-6
             took, said = answer[0]
             yield took
+            queue.flying = False
             now = self._kernel.now
             if isinstance(said, str):
                 self._evidence.accepted(game_id, now)
@@ -237,6 +250,14 @@ class Relay:
                 return
             yield _BACKOFF.wait(attempt, self._random.random, said.retry_after)
 
+    def _is_open(self) -> bool:
+        """Whether events may be sent, as far as was last heard."""
+        if self.line.reaches():
+            database = self._database
+            closed = database.circuit.state is State.closed
+            self._open = closed and database.broadcasting and not database.stopped
+        return self._open
+
     def _expired(self, queue: Queue) -> list[str]:
         now = self._kernel.now
         rows = [self._database.outbox[event_id] for event_id, _ in list(queue.events)[:100]]
@@ -246,23 +267,29 @@ class Relay:
 
     def _note(self, queue: Queue, event_id: str, outcome: str, timetoken: str | None) -> None:
         if self._is_held(queue) or self._defects.forgets_lease:
+            if not self._found:
+                self._kernel.notify(self._acknowledger, GATHER)
             self._found.setdefault(queue.lane, []).append((event_id, outcome, timetoken))
 
     def _acknowledging(self) -> Work:
         while True:
+            yield GATHER if self._found else UNTIL_NOTIFIED
             for lane, found in list(self._found.items()):
-                epoch = self._held.get(lane)
+                batch, epoch = list(found), self._held.get(lane)
                 try:
-                    if epoch is None or self._session is None:
+                    if epoch is None:
                         raise FencedError
-                    self._database.acknowledge(self._session, lane, epoch, found)
-                    self._found.pop(lane, None)
+                    acknowledge = partial(self._database.acknowledge, lane=lane, epoch=epoch, found=batch)
+                    yield from self.line.run(acknowledge)
                 except FencedError:
                     self._lose(lane)
                 except UnavailableError:
                     self._lose_everything()
                     break
-            yield 0.01
+                else:
+                    del found[: len(batch)]
+                    if not found:
+                        self._found.pop(lane, None)
 
     # The circuit -------------------------------------------------------------------------------------
 
@@ -281,14 +308,17 @@ class Relay:
             own = circuit.Report(
                 way_out, moment(self._failing_since), None if worked is None else moment(worked)
             )
-            if self._database.up:
+            if self.line.reaches():
                 others = [
                     report
                     for name, (at, report) in self._database.reports.items()
                     if name != self.host.name and now - at <= 2.0
                 ]
                 self._database.reports[self.host.name] = (now, own)
-                self._conclude(circuit.conclude(own, others, moment(now)))
+                try:
+                    self._conclude(circuit.conclude(own, others, moment(now)))
+                except UnavailableError:
+                    self._lose_everything()
             yield 1.0
 
     def _check(self) -> Work:
@@ -309,25 +339,22 @@ class Relay:
             self._change(
                 circuit.opened(shared, self._evidence.reason() or "unknown", moment(self._kernel.now))
             )
-        elif conclusion is Conclusion.give_up_lanes and self._session is not None:
+        elif conclusion is Conclusion.give_up_lanes and self.line.session is not None:
             for lane in list(self._held):
                 self._lose(lane)
                 self._given_up[lane] = self._kernel.now
-                self._database.give_up(self._session, lane)
+                self._database.give_up(self.line.session, lane)
             self._evidence.forget()
 
     def _change(self, changed: circuit.Circuit | None) -> bool:
-        if changed is None or not self._database.up or changed.epoch < self._database.circuit.epoch:
-            return False
-        self._database.circuit = changed
-        return True
+        return changed is not None and self.line.reaches() and self._database.change_circuit(changed)
 
     def _probing(self) -> Work:
         name = self.host.name
         while True:
             yield 0.2 + 0.1 * self._random.random()
             shared = self._database.circuit
-            if shared.state is State.closed or not self._database.up:
+            if shared.state is State.closed or not self.line.reaches():
                 continue
             if not self._change(circuit.probing(shared, name, moment(self._kernel.now), _PROBE_LIMIT)):
                 continue

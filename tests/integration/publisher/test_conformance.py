@@ -1,4 +1,4 @@
-"""What every publisher does alike: the one in memory and the real one over real HTTP."""
+"""What every publisher does alike: the one in memory, the simulation's, and the real one over real HTTP."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from sketchy_orchestration.domain.publishing import Fault
+from sketchy_orchestration.domain.publishing import Fault, Verdict
 from sketchy_orchestration.local.pubnub import FaultKind, LocalPubNub
 from sketchy_orchestration.pubnub.keyset import Keyset
 from sketchy_orchestration.pubnub.memory import MemoryPublisher
 from sketchy_orchestration.pubnub.publisher import (
+    Acceptance,
     EventRefusedError,
     KeysetRefusedError,
     MomentFailedError,
     Publisher,
     PublishError,
+    failure,
 )
 from sketchy_orchestration.pubnub.sdk import SdkPublisher
+from tests.faults import invariants
 from tests.integration.publisher.conftest import keyset_at, until
 from tests.integration.publisher.scripted import (
     CUT,
@@ -34,6 +38,7 @@ from tests.integration.publisher.scripted import (
     answer,
     scripted_pubnub,
 )
+from tests.simulation.service import Refusal, Service, Silence
 
 MESSAGE = {"type": "test", "text": "Grüße, 'quoted' & 100% <ok>\n", "nested": {"list": [1, 2.5, None, True]}}
 
@@ -70,10 +75,57 @@ def memory_rig() -> Rig:
     )
 
 
-@pytest.fixture(params=["memory", "scripted", "scripted, signed", "local PubNub"])
+class SimulatedPublisher:
+    """The service that nights are simulated with; its answers' virtual seconds are slept."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.attempts = 0
+
+    async def publish(
+        self,
+        channel: str,
+        message: Any,
+        *,
+        timeout: float,  # noqa: ASYNC109  # bounds each attempt, by contract
+        store: bool = True,  # noqa: ARG002  # by contract
+    ) -> Acceptance:
+        self.attempts += 1
+        # It carries no bodies: what it keeps of a message beside its channel stands for one.
+        sent = invariants.Accepted(channel, "an event", json.dumps(message), None, None, None, "", False)
+        took, said = self._service.publish(sent, timeout)
+        await asyncio.sleep(took)
+        if isinstance(said, Verdict):
+            raise failure(said)
+        return Acceptance(int(said))
+
+    async def close(self) -> None:
+        """There is no connection."""
+
+
+def simulated_rig() -> Rig:
+    service = Service(Random(1))
+    publisher = SimulatedPublisher(service)
+    script = service.script.append
+    return Rig(
+        publisher,
+        lambda status, body, after: script(Refusal(status, body, float(after) if after else None)),
+        lambda: script(Silence.hang),
+        lambda: script(Silence.cut),
+        lambda: script(Silence.lost),
+        lambda: [(taken.channel, json.loads(taken.type)) for taken in service.accepted],
+        lambda: publisher.attempts,
+    )
+
+
+CLIENTS = ["memory", "scripted", "scripted, signed", "local PubNub"]
+"""Publishers with bodies to judge and connections to close; the simulation's service has neither."""
+
+
+@pytest.fixture(params=[*CLIENTS, "simulation"])
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    if request.param == "memory":
-        rig = memory_rig()
+    if request.param in ("memory", "simulation"):
+        rig = memory_rig() if request.param == "memory" else simulated_rig()
         yield rig
         await rig.publisher.close()
     elif request.param == "local PubNub":
@@ -164,6 +216,7 @@ async def test_small_and_large_messages(rig: Rig, size: int) -> None:
     assert rig.accepted() == [("c", message)]
 
 
+@pytest.mark.parametrize("rig", CLIENTS, indirect=True)
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -182,6 +235,7 @@ async def test_what_cannot_be_sent_is_refused_without_asking(rig: Rig, message: 
     assert rig.attempts() == 0
 
 
+@pytest.mark.parametrize("rig", CLIENTS, indirect=True)
 @pytest.mark.parametrize("channel", ["", "a,b", "game:1", "x" * 93])
 async def test_bad_channels_are_refused_without_asking(rig: Rig, channel: str) -> None:
     error = await refused(rig, channel=channel)
@@ -273,6 +327,7 @@ async def test_cancelling_is_honoured_at_once(rig: Rig) -> None:
     await rig.publisher.publish("c", MESSAGE, timeout=5)
 
 
+@pytest.mark.parametrize("rig", CLIENTS, indirect=True)
 async def test_a_closed_publisher_fails_and_closing_twice_is_allowed(rig: Rig) -> None:
     rig.hang()
     task = asyncio.create_task(rig.publisher.publish("c", MESSAGE, timeout=60))
