@@ -170,6 +170,11 @@ class Database:
         row.holder, row.epoch = session, row.epoch + 1
         return row.epoch
 
+    def free(self, lanes: Iterable[int]) -> list[int]:
+        """Those of the lanes that nobody holds, so that not each of them is tried."""
+        alive = {holder for holder in {row.holder for row in self.lanes} if self.lives(holder)}
+        return [lane for lane in lanes if self.lanes[lane].holder not in alive]
+
     def give_up(self, session: Session, lane: int) -> None:
         """Leave it to others."""
         self.ping(session)

@@ -113,9 +113,9 @@ class Relay:
             self._lose(lane)
             self._given_up[lane] = now
             self._database.give_up(session, lane)
-        if self._evidence.way_out(now) is WayOut.fails and live > 1:
+        if live > 1 and self._evidence.reason() is not None:
             return
-        for lane in lanes.wanted(self._held, self._given_up, now):
+        for lane in self._database.free(lanes.wanted(self._held, self._given_up, now)):
             epoch = self._database.take(session, lane)
             if epoch is not None:
                 self._held[lane] = epoch
@@ -156,9 +156,8 @@ class Relay:
     def _sequencing(self) -> Work:
         while True:
             yield 0.001 + 0.002 * self._random.random()
-            for lane, epoch in list(self._held.items()):
-                if not self._database.unnumbered.get(lane):
-                    continue
+            fresh = self._database.unnumbered
+            for lane, epoch in [one for one in self._held.items() if fresh.get(one[0])]:
                 try:
                     numbered = yield from self.line.run(
                         partial(self._database.number, lane=lane, epoch=epoch)
