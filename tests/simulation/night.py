@@ -131,7 +131,7 @@ class _Night:
     def _play(self, game_id: str) -> Work:
         random, database = Random(f"{self._seed} {game_id}"), self._database
         yield random.uniform(0.0, ARRIVALS)
-        while not database.up:
+        while not self._database.up:
             yield 0.2
         players = {f"p{number}" for number in range(random.randint(1, 4))}
         game = GameRow(game_id, hash_lane(game_id), Phase.waiting, self._kernel.now + LOBBY_SECONDS, players)
@@ -204,7 +204,7 @@ class _Night:
         self._hired.append(self._relays[number])
 
     def _pause(self, random: Random) -> None:
-        host = random.choice([*self._sweepers, *self._relays]).host
+        host = random.choice([one.host for one in self._sweepers] + [one.host for one in self._relays])
         self._faults["shift paused"] += 1
         host.paused_until = self._kernel.now + random.expovariate(0.5)
 

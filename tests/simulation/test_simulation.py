@@ -10,8 +10,8 @@ from sketchy_orchestration.domain import phases
 from sketchy_orchestration.domain.lanes import LANES
 from sketchy_orchestration.domain.phases import Phase
 from tests.simulation.database import Database, GameRow
-from tests.simulation.kernel import Kernel
-from tests.simulation.night import Variant, night
+from tests.simulation.kernel import UNTIL_NOTIFIED, Kernel, Work
+from tests.simulation.night import Variant, _Night, night
 from tests.simulation.relay import Defects, Relay
 from tests.simulation.service import Service
 
@@ -78,3 +78,18 @@ def from_now(game: GameRow, move: phases.Move, now: float) -> float:
 def test_a_broken_system_is_found_out(variant: Variant, promise: str) -> None:
     nights = (night(seed, variant=variant) for seed in SEEDS)
     assert any(promise in {breach.promise for breach in one.breaches} for one in nights)
+
+
+def test_a_night_in_which_too_little_happens_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = _Night._play
+
+    def nobody() -> Work:
+        yield UNTIL_NOTIFIED
+
+    def some(self: _Night, game_id: str) -> Work:
+        return play(self, game_id) if game_id.endswith(("1", "4", "7")) else nobody()
+
+    monkeypatch.setattr(_Night, "_play", some)
+    found = night(1)
+    assert found.delivered > found.games
+    assert {breach.promise for breach in found.breaches} == {"how much"}

@@ -284,10 +284,10 @@ class Story:
         }
         self._sessions[number] = await self._rig.session()
 
-    async def _stop(self, _: int) -> None:
+    async def _stop(self, number: int) -> None:  # noqa: ARG002
         self._rig.stop()
 
-    async def _lift(self, _: int) -> None:
+    async def _lift(self, number: int) -> None:  # noqa: ARG002
         self._rig.lift()
 
 
