@@ -25,8 +25,8 @@ PAGE = 10_000
 """Events looked at in one statement to find what waits in lanes just taken."""
 
 # Seconds between looks at the outbox: while events come, when none do, and while none may be sent.
-_BUSY, _IDLE, _SHUT = 0.003, 0.015, 0.1
-_GROWTH = 1.25
+_BUSY, _IDLE, _SHUT = 0.003, 0.010, 0.1
+_GROWTH = 1.1
 
 
 class Sequencing:
