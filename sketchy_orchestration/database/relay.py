@@ -37,7 +37,12 @@ class TakenLane:
 # Not frozen, like the others made for each event: a frozen one takes four times as long to make.
 @dataclass(slots=True)
 class OutboxEvent:
-    """An event of the outbox with its place: `sent_seq` is the last of its game known as delivered."""
+    """An event of the outbox with its place.
+
+    Attributes:
+        sent_seq: the last of its game known as delivered.
+        accepted: channels that have taken it already, with their timetokens.
+    """
 
     id: int
     event_id: UUID
@@ -51,6 +56,7 @@ class OutboxEvent:
     channels: list[str]
     request_id: str
     occurred_at: datetime
+    accepted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +98,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A publish that failed; durations in milliseconds."""
+    """A publish that failed; or, with its timetoken, one accepted while the event's others were not.
+
+    `duration_ms` is in milliseconds.
+    """
 
     event: OutboxEvent
     channel: str
     attempt: int
     verdict: str
     reason: str
-    duration_ms: float
+    duration_ms: float | None
+    timetoken: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +267,7 @@ async def acknowledge(session: Session, outcomes: Sequence[Outcome], shift_id: U
 
 
 async def record_attempts(session: Session, attempts: Sequence[Attempt], shift_id: UUID) -> None:
-    """Record publishes that failed."""
+    """Record publishes that failed, and what was accepted of such events."""
     await session.execute(
         query("relay.record_attempts"),
         {
@@ -270,6 +280,7 @@ async def record_attempts(session: Session, attempts: Sequence[Attempt], shift_i
             "verdicts": [each.verdict for each in attempts],
             "reasons": [each.reason for each in attempts],
             "durations": [each.duration_ms for each in attempts],
+            "timetokens": [each.timetoken for each in attempts],
             "occurred_ats": [each.event.occurred_at for each in attempts],
         },
         prepare=True,

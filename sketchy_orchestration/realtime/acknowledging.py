@@ -61,3 +61,4 @@ class Acknowledging:
     async def _note(self, failed: list[Attempt]) -> None:
         # On the lease, too: who was paused and has lost it writes nothing any more.
         await self._lease.run(lambda session: statements.record_attempts(session, failed, self._shift_id))
+        self._sending.noted(failed)

@@ -9,13 +9,17 @@ from uuid import UUID
 
 from sketchy_orchestration.database.backlog import WaitingGame
 from sketchy_orchestration.database.relay import OutboxEvent
-from sketchy_orchestration.domain import envelope
+from sketchy_orchestration.domain import envelope, publishing
 
 Key = UUID | int
 """A game; or, for an event of no game, its outbox id: it is in order with nothing."""
 
 URGENT = frozenset({"phase_changed", "game_started", "game_completed", "timer_expired", "server_timer_sync"})
 """Games whose next event is one of these are served first: a clock hangs on it."""
+
+
+# Younger than this nothing has lost its meaning (the shortest lifetime in domain/publishing.py).
+_EXPIRES_FROM = min(publishing.LIFETIMES.values())
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +32,6 @@ class Game:
         oldest_id: no event of it that waits or is unacknowledged has a lower outbox id.
         loaded: its next events, without a gap; more may wait in the database.
         unacknowledged: events done whose outcome is not yet committed.
-        accepted: channels that have taken the next event already, with their timetokens.
         failed: failed attempts of the next event that count; tried: all of them.
         slim: the next event is too large to be sent whole.
         failing_since: when the first of them failed (monotonic): what went well before that proves nothing.
@@ -48,7 +51,6 @@ class Game:
     resting: bool = False
     queued: bool = False
     loading: bool = False
-    accepted: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     tried: int = 0
     slim: bool = False
@@ -149,7 +151,6 @@ class Games:
             game.after = event.seq or 0
         game.next += 1
         game.unacknowledged += 1
-        game.accepted = {}
         game.failed = game.tried = 0
         game.slim, game.failing_since = False, None
 
@@ -194,3 +195,15 @@ def envelope_of(game: Game, event: OutboxEvent) -> envelope.Event:
         seq=event.seq,
         after=game.after if of_game else None,
     )
+
+
+def outlived(game: Game, now: float) -> set[int]:
+    """Outbox ids of the game's loaded events that have lost their meaning; none if its next one has not."""
+    if not game.loaded or now - game.loaded[0].occurred_at.timestamp() <= _EXPIRES_FROM:
+        return set()
+    waiting = [
+        publishing.Waiting(str(event.id), event.type, event.user_id, now - event.occurred_at.timestamp())
+        for event in game.loaded
+    ]
+    gone = {int(each) for each in publishing.expired(waiting)}
+    return gone if game.loaded[0].id in gone else set()

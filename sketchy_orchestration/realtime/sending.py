@@ -18,14 +18,14 @@ from sketchy_orchestration.domain.backoff import Backoff
 from sketchy_orchestration.domain.circuit import Evidence, WayOut
 from sketchy_orchestration.domain.publishing import Fault, Verdict
 from sketchy_orchestration.pubnub.publisher import Publisher, PublishError
-from sketchy_orchestration.realtime.games import Game, Games, envelope_of
+from sketchy_orchestration.realtime.games import Game, Games, envelope_of, outlived
 from sketchy_orchestration.realtime.gate import Gate
 from sketchy_orchestration.realtime.lease import Lease
 from sketchy_orchestration.realtime.tally import DatabaseClock, RelayTally
 from sketchy_orchestration.realtime.turns import Turns
 
-# Younger than this nothing has lost its meaning (the shortest lifetime in domain/publishing.py).
-_EXPIRES_FROM = min(publishing.LIFETIMES.values())
+# Seconds that the acknowledger has to begin with what was tried in lanes that are given up.
+_NOTED = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +107,7 @@ class Sending:
                 self.offer(game)
                 continue
             event = game.loaded[0]
-            if wait := self._gate.take(len(event.channels) - len(game.accepted)):
+            if wait := self._gate.take(len(event.channels) - len(event.accepted)):
                 self._turns.back(game)
                 self._pump_later(wait)
                 return
@@ -141,14 +141,19 @@ class Sending:
             return False
         game.tried += 1
         whole = envelope.message(envelope_of(game, event), int(self._clock.now() * 1000))
-        missing = [channel for channel in event.channels if channel not in game.accepted]
-        if len(missing) == 1:
-            verdicts = [await self._publish(game, event, missing[0], whole)]
-        else:
-            verdicts = list(
-                await asyncio.gather(*(self._publish(game, event, channel, whole) for channel in missing))
-            )
+        missing = [channel for channel in event.channels if channel not in event.accepted]
+        try:
+            if len(missing) == 1:
+                verdicts = [await self._publish(game, event, missing[0], whole)]
+            else:
+                tries = [self._publish(game, event, channel, whole) for channel in missing]
+                verdicts = list(await asyncio.gather(*tries))
+        except BaseException:  # broken off, mostly
+            self._note(game, event, missing)
+            raise
         failures = [verdict for verdict in verdicts if verdict is not None]
+        if failures:
+            self._note(game, event, missing)
         if not game.slim and any(verdict.reason == "too_large" for verdict in failures):
             # Sent slim as soon as gate, rate and lease allow it: the attempt begins anew.
             game.slim, game.tried = True, game.tried - 1
@@ -197,8 +202,16 @@ class Sending:
         except envelope.EventTooLargeError as error:
             return publishing.of_unsendable("too_large", str(error))
         crash_points.reach("relay.published")
-        game.accepted[channel] = acceptance.timetoken
+        event.accepted[channel] = acceptance.timetoken
         return None
+
+    def _note(self, game: Game, event: OutboxEvent, tried: Collection[str]) -> None:
+        """What only some channels took: so that whoever is next omits them. Takes slots until committed."""
+        taken = [(channel, event.accepted[channel]) for channel in tried if channel in event.accepted]
+        self._slots += len(taken)
+        for channel, timetoken in taken:
+            self.attempts.append(Attempt(event, channel, game.tried, "accepted", "accepted", None, timetoken))
+        self.written.set()
 
     def _judge(self, game: Game, event: OutboxEvent, failures: list[Verdict]) -> None:
         refused = next((verdict for verdict in failures if verdict.fault is Fault.event), None)
@@ -238,7 +251,7 @@ class Sending:
                 outcome,
                 game.tried,
                 game.after if event.game_id is not None else None,
-                dict(game.accepted),
+                dict(event.accepted),
                 verdict.reason if verdict else None,
                 verdict.detail if verdict else None,
             )
@@ -262,18 +275,8 @@ class Sending:
 
     def _expire(self, game: Game) -> None:
         """What is next and has lost its meaning is never sent."""
-        now = self._clock.now()
-        while game.loaded and now - game.loaded[0].occurred_at.timestamp() > _EXPIRES_FROM:
-            waiting = [
-                publishing.Waiting(
-                    str(event.id), event.type, event.user_id, now - event.occurred_at.timestamp()
-                )
-                for event in game.loaded
-            ]
-            gone = set(publishing.expired(waiting))
-            if waiting[0].event_id not in gone:
-                return
-            while game.loaded and str(game.loaded[0].id) in gone:
+        while gone := outlived(game, self._clock.now()):
+            while game.loaded and game.loaded[0].id in gone:
                 game.owes_sync = True
                 self._finish(game, game.loaded[0], "expired")
 
@@ -317,8 +320,7 @@ class Sending:
     def acknowledged(self, outcomes: Collection[Outcome]) -> None:
         """These outcomes are committed."""
         for outcome in outcomes:
-            counted = {"delivered": 1, "dead": 1}.get(outcome.outcome, 0)
-            self._slots -= counted
+            self._slots -= outcome.outcome != "expired"
             if outcome.outcome == "delivered":
                 self._tally.delivered += 1
             elif outcome.outcome == "dead":
@@ -326,6 +328,11 @@ class Sending:
             else:
                 self._tally.expired += 1
             self._games.acknowledged(outcome.event.game_id or outcome.event.id)
+        self.pump()
+
+    def noted(self, attempts: Collection[Attempt]) -> None:
+        """These attempts are committed."""
+        self._slots -= sum(each.verdict == "accepted" for each in attempts)
         self.pump()
 
     def reopened(self) -> None:
@@ -361,6 +368,10 @@ class Sending:
             task.cancel()
         if broken:
             await asyncio.wait(broken)
+        # Once the acknowledger has them, they have their turn on the lease before the lanes are left.
+        until += _NOTED
+        while time.monotonic() < until and any(a.event.lane in lanes for a in self.attempts):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
     def forget(self, lanes: Collection[int]) -> None:
         """Outcomes of these lanes that are not being written never are: whoever is next sends them again."""
@@ -374,7 +385,7 @@ class Sending:
             # One that has not yet begun is cancelled, too, and has nothing to be noted.
             if game.flying and task.cancel() and game.tried and game.loaded:
                 event = game.loaded[0]
-                missing = (channel for channel in event.channels if channel not in game.accepted)
+                missing = (channel for channel in event.channels if channel not in event.accepted)
                 self.attempts += [Attempt(event, each, game.tried, "unknown", why, 0.0) for each in missing]
         self.written.set()
 

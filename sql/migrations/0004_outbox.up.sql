@@ -58,19 +58,22 @@ comment on column orchestration.outcomes.timetokens is 'Channel to timetoken of 
 create index outcomes_outbox_idx on orchestration.outcomes (outbox_id);
 create index outcomes_game_idx on orchestration.outcomes (game_id, seq);
 
--- Attempts that failed; the accepted one is the outcome.
+-- Attempts that failed; the accepted ones are the outcome. What some channels of an event took while others did not is noted
+-- here, too (verdict accepted): whoever sends it next sends it only where it is missing.
 create table orchestration.attempts (
     outbox_id bigint not null,
     event_id uuid not null,
     game_id uuid,
     channel text not null,
     attempt smallint not null,
-    verdict text not null check (verdict in ('event', 'keyset', 'moment', 'unknown')),
+    verdict text not null check (verdict in ('event', 'keyset', 'moment', 'unknown', 'accepted')),
     reason text not null,
     duration_ms real,
     at timestamptz not null default clock_timestamp(),
     shift_id uuid,
-    occurred_at timestamptz not null
+    occurred_at timestamptz not null,
+    timetoken bigint,
+    check ((verdict = 'accepted') = (timetoken is not null))
 ) partition by range (occurred_at);
 create index attempts_outbox_idx on orchestration.attempts (outbox_id);
 

@@ -140,7 +140,7 @@ begin
     from orchestration.outcomes c where c.at >= p_from and c.at < p_to and c.outcome = 'delivered'
     union all
     select a.at, 'failed_attempts', a.reason, 1, null
-    from orchestration.attempts a where a.at >= p_from and a.at < p_to
+    from orchestration.attempts a where a.at >= p_from and a.at < p_to and a.verdict <> 'accepted'
     union all
     select f.at, 'trigger_failures', '', 1, null
     from orchestration.trigger_failures f where f.at >= p_from and f.at < p_to

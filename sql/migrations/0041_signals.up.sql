@@ -67,7 +67,7 @@ begin
 
     return query
     select s.name, '', s.value
-    from (select count(*) filter (where a.reason <> 'throttled' and a.verdict <> 'event')::float8 as failed,
+    from (select count(*) filter (where a.reason <> 'throttled' and a.verdict not in ('event', 'accepted'))::float8 as failed,
                  count(*) filter (where a.reason = 'throttled')::float8 as throttled
           from orchestration.attempts a where a.at > v_now - interval '5 minutes') f
     cross join lateral (values ('publish_failures_5m', f.failed), ('publishes_throttled_5m', f.throttled)) s (name, value);

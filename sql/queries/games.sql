@@ -43,7 +43,8 @@ from (
     left join orchestration.outcomes c on c.outbox_id = o.id
     where o.game_id = %(id)s
     union all
-    select f.at, 'attempt', null, f.channel, 'attempt ' || f.attempt || ' failed: ' || f.verdict || ', ' || f.reason,
+    select f.at, 'attempt', null, f.channel,
+           'attempt ' || f.attempt || coalesce(' accepted: ' || f.timetoken, ' failed: ' || f.verdict || ', ' || f.reason),
            null, 3, f.outbox_id
     from orchestration.attempts f where f.game_id = %(id)s
     union all

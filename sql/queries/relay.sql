@@ -236,22 +236,29 @@ cross join lateral (
 where w.first_seq is not null
 
 -- name: load
--- The next events of games, by their place; and events of no game by their id.
-select o.id, o.event_id, o.game_id, o.lane, s.seq, 0::bigint as sent_seq, o.type, o.user_id, o.data, o.channels,
-       o.request_id, o.occurred_at
-from unnest(%(game_ids)s::uuid[], %(from_seqs)s::bigint[]) as g (game_id, from_seq)
-cross join lateral (
-    select n.seq, n.outbox_id, n.occurred_at
-    from orchestration.sequenced n
-    where n.game_id = g.game_id and n.seq >= g.from_seq
-    order by n.seq
-    limit %(each)s
-) s
-join orchestration.outbox o on o.id = s.outbox_id and o.occurred_at = s.occurred_at
-union all
-select o.id, o.event_id, o.game_id, o.lane, null, 0, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
-from orchestration.outbox o
-where o.id = any (%(outbox_ids)s::bigint[])
+-- The next events of games, by their place; and events of no game by their id. Each with what channels have taken of it, which
+-- is looked up only where there are several.
+with found as (
+    select o.id, o.event_id, o.game_id, o.lane, s.seq, 0::bigint as sent_seq, o.type, o.user_id, o.data, o.channels,
+           o.request_id, o.occurred_at
+    from unnest(%(game_ids)s::uuid[], %(from_seqs)s::bigint[]) as g (game_id, from_seq)
+    cross join lateral (
+        select n.seq, n.outbox_id, n.occurred_at
+        from orchestration.sequenced n
+        where n.game_id = g.game_id and n.seq >= g.from_seq
+        order by n.seq
+        limit %(each)s
+    ) s
+    join orchestration.outbox o on o.id = s.outbox_id and o.occurred_at = s.occurred_at
+    union all
+    select o.id, o.event_id, o.game_id, o.lane, null, 0, o.type, o.user_id, o.data, o.channels, o.request_id, o.occurred_at
+    from orchestration.outbox o
+    where o.id = any (%(outbox_ids)s::bigint[])
+)
+select f.*, coalesce(case when cardinality(f.channels) > 1 then (
+           select jsonb_object_agg(a.channel, a.timetoken) from orchestration.attempts a
+           where a.outbox_id = f.id and a.occurred_at = f.occurred_at and a.verdict = 'accepted') end, '{}') as accepted
+from found f
 
 -- name: acknowledge
 -- What became of events, with what was tried in vain; for lanes still held in the epoch they were sent in.
@@ -285,13 +292,13 @@ select (select count(*) from written), (select count(*) from buried)
 
 -- name: record_attempts
 insert into orchestration.attempts
-    (outbox_id, event_id, game_id, channel, attempt, verdict, reason, duration_ms, shift_id, occurred_at)
-select a.outbox_id, a.event_id, a.game_id, a.channel, a.attempt, a.verdict, a.reason, a.duration_ms, %(shift_id)s,
-       a.occurred_at
+    (outbox_id, event_id, game_id, channel, attempt, verdict, reason, duration_ms, timetoken, shift_id, occurred_at)
+select a.outbox_id, a.event_id, a.game_id, a.channel, a.attempt, a.verdict, a.reason, a.duration_ms, a.timetoken,
+       %(shift_id)s, a.occurred_at
 from unnest(%(outbox_ids)s::bigint[], %(event_ids)s::uuid[], %(game_ids)s::uuid[], %(channels)s::text[],
             %(attempts)s::smallint[], %(verdicts)s::text[], %(reasons)s::text[], %(durations)s::real[],
-            %(occurred_ats)s::timestamptz[])
-     as a (outbox_id, event_id, game_id, channel, attempt, verdict, reason, duration_ms, occurred_at)
+            %(timetokens)s::bigint[], %(occurred_ats)s::timestamptz[])
+     as a (outbox_id, event_id, game_id, channel, attempt, verdict, reason, duration_ms, timetoken, occurred_at)
 
 -- name: look
 -- All that a relay must know of the world, in one row: flags, circuit, the other relays, the time.

@@ -58,20 +58,11 @@ _NUMBERED = """
     from orchestration.sequenced order by sequenced_at
 """
 _OUTCOMES = "select event_id::text, outcome, timetokens from orchestration.outcomes"
-# Attempts without an answer. And what was taken on one channel and not yet on another when its lane changed
-# hands: only the former holder knew of it.
+# Attempts without an answer.
 _UNANSWERED = """
-    select channel, event_id::text, count(*)::int from (
-        select a.channel, a.event_id from orchestration.attempts a
-        where a.verdict = 'unknown' or a.reason in ('timeout', 'connection', 'unreadable')
-        union all
-        select unnest(o.channels), o.event_id
-        from orchestration.outbox o
-        join (select event_id, shift_id from orchestration.attempts
-              union select event_id, shift_id from orchestration.outcomes) s on s.event_id = o.event_id
-        where cardinality(o.channels) > 1 and exists (
-            select from orchestration.attempts a where a.outbox_id = o.id and a.shift_id <> s.shift_id)
-    ) known group by 1, 2
+    select channel, event_id::text, count(*)::int from orchestration.attempts
+    where verdict = 'unknown' or reason in ('timeout', 'connection', 'unreadable')
+    group by 1, 2
 """
 _LEDGER = """
     select format('the ledger of %s does not balance: %s', l.hour, to_jsonb(l)) from orchestration.ledger l

@@ -111,6 +111,19 @@ class Facts:
             {"count": count, "age": age, "reason": reason},
         )
 
+    def accepted_beside_a_failure(self, count: int, *, age: float = 60) -> None:
+        """What one channel took while another did not: no failure."""
+        self.connection.execute(
+            """
+            insert into orchestration.attempts
+                (outbox_id, event_id, channel, attempt, verdict, reason, timetoken, occurred_at, at)
+            select 0, gen_random_uuid(), 'game-y', 1, 'accepted', 'accepted', 17, clock_timestamp(),
+                   clock_timestamp() - make_interval(secs => %(age)s)
+            from generate_series(1, %(count)s)
+            """,
+            {"count": count, "age": age},
+        )
+
     def live_game(self, *, overdue: float = -60) -> UUID:
         """A game in play whose deadline passed `overdue` seconds ago."""
         game = uuid4()

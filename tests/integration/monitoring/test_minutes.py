@@ -34,6 +34,7 @@ def test_a_minute_is_rolled_up_once(operator: psycopg.Connection, facts: Facts) 
     facts.event(took=3)
     facts.event(outcome="dead")
     facts.failed_attempts(4, age=120)
+    facts.accepted_beside_a_failure(5, age=120)
     facts.shift("timer", report='{"sweeps": 90, "slow_sweeps": 1, "lateness_p50_ms": 1}')
     minutes = monitoring.roll_up(operator)
     assert minutes in (9, 10)  # the last one ends for it ten seconds later
@@ -46,6 +47,7 @@ def test_a_minute_is_rolled_up_once(operator: psycopg.Connection, facts: Facts) 
     assert sums.count("transitions", "timer") == 3
     assert sums.count("outcomes", "dead") == 1
     assert sums.count("failed_attempts", "server_error") == 4
+    assert sums.count("failed_attempts", "accepted") == 0
     assert sums.count("games_completed", "legacy") == 1
     assert sums.count("shifts", "timer:sweeps") == 90
     assert sums.times["lateness"].percentile(0.99) == pytest.approx(4, rel=0.1)

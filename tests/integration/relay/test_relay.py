@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from sketchy_orchestration.database import games
 from sketchy_orchestration.pubnub.memory import MemoryPublisher
 from sketchy_orchestration.realtime import sequencing
 from sketchy_orchestration.settings import Settings
@@ -52,16 +53,48 @@ async def test_a_match_found_goes_to_two_channels_and_a_retry_repeats_only_the_m
     both = [f"game-{game}", "user-u"]
     publisher.answer(503, channel="user-u", times=2)
     write_event(connection, game, channels=both)
-    async with running(settings, publisher):
+    async with running(settings, publisher) as relay:
         await until(lambda: outcomes(connection) == {"delivered": 1})
+        await until(lambda: relay.tenure is not None and not relay.tenure.sending.in_flight)
     assert sorted(each.channel for each in sent(publisher)) == sorted(both)
     assert publisher.attempts >= 4
-    timetokens = connection.execute("select timetokens, attempts from orchestration.outcomes").fetchone()
-    assert timetokens == ({each.channel: each.timetoken for each in sent(publisher)}, 3)
+    timetokens = {each.channel: each.timetoken for each in sent(publisher)}
+    row = connection.execute("select timetokens, attempts from orchestration.outcomes").fetchone()
+    assert row == (timetokens, 3)
     tried = connection.execute(
-        "select channel, attempt, verdict, reason from orchestration.attempts order by attempt"
+        "select channel, attempt, verdict, reason from orchestration.attempts order by attempt, channel"
     ).fetchall()
-    assert tried == [("user-u", n, "moment", "server_error") for n in (1, 2)]
+    failed = [("user-u", n, "moment", "server_error") for n in (1, 2)]
+    assert tried == [(f"game-{game}", 1, "accepted", "accepted"), *failed]
+    told = [moment.detail for moment in games.timeline(connection, game) if moment.kind == "attempt"]
+    assert sorted(told) == [
+        f"attempt 1 accepted: {timetokens[f'game-{game}']}",
+        "attempt 1 failed: moment, server_error",
+        "attempt 2 failed: moment, server_error",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("game", "hangs"), [(uuid4(), False), (None, True)], ids=["of a game, refused", "of no game, hangs"]
+)
+async def test_a_successor_repeats_only_the_missing_channel(
+    settings: Settings, connection: psycopg.Connection, game: UUID | None, hangs: bool
+) -> None:
+    publisher = MemoryPublisher()
+    if hangs:
+        publisher.hang(channel="user-u", times=None)
+    else:
+        publisher.answer(503, channel="user-u", times=None)
+    write_event(connection, game, channels=["lobby", "user-u"])
+    async with running(settings, publisher) as relay:
+        relay.leave_within = 0.4
+        await until(lambda: len(sent(publisher)) == 1)
+    publisher.heal()
+    async with running(settings, publisher):
+        await until(lambda: outcomes(connection) == {"delivered": 1})
+    assert [each.channel for each in sent(publisher)] == ["lobby", "user-u"]
+    row = connection.execute("select timetokens from orchestration.outcomes").fetchone()
+    assert row == ({each.channel: each.timetoken for each in sent(publisher)},)
 
 
 async def test_an_event_of_no_game_is_sent_without_a_place(
