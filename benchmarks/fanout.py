@@ -78,7 +78,7 @@ def stack() -> Iterator[Stack]:
             application.install(url)
             migrate_up(url, told=lambda _: None)
             server = subprocess.Popen(
-                [sys.executable, "-m", "sketchy_orchestration.local.pubnub"],
+                [sys.executable, "-m", "benchmarks.roomy_pubnub"],
                 stdout=subprocess.PIPE,
                 text=True,
             )

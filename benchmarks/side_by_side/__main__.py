@@ -187,7 +187,7 @@ def main() -> int:
         heading = machine()
         postgres = EmbeddedPostgres(folder / "home")
         pubnub = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.side_by_side.roomy_pubnub"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.roomy_pubnub"], stdout=subprocess.PIPE, text=True
         )
         try:
             heading += f", PostgreSQL {postgres.start().version}, fsync on"
