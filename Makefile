@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# Tests wait for each other's processes and for Postgres a third of their time: three fill two cores.
-JOBS   ?= 3
+# Tests wait for each other's processes and for Postgres half of their time: four fill two cores.
+JOBS   ?= 4
 TESTS  ?=
 
 # Checking definitions must neither find an instance nor report home.
