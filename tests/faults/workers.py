@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,6 +147,16 @@ class Workers:
         """What the shifts logged last, or all of it."""
         text = self._log.read_text(encoding="utf-8") if self._log.exists() else ""
         return text if whole else text[-4000:]
+
+    @contextmanager
+    def without(self, process: Process) -> Iterator[None]:
+        """Cut off, it is not among those at work, whatever comes of that; afterwards it is."""
+        kind = next(kind for kind, each in self.running.items() if process in each)
+        self.running[kind].remove(process)
+        try:
+            yield
+        finally:
+            self.running[kind].append(process)
 
     def close(self) -> None:
         every = [process for each in self.running.values() for process in each]
