@@ -89,6 +89,7 @@ class Proxy:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0))  # in which reset connections are closed
         self._loop.close()
 
     def _end(self) -> None:
@@ -102,23 +103,23 @@ class Proxy:
         return count // 2
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refuse:
-            _reset(writer)
-            return
-        try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
-        except OSError:
-            _reset(writer)
-            return
-        self._open |= {writer, far_writer}
-        try:
-            await asyncio.gather(
-                self._pass(reader, far_writer, answers=False), self._pass(far_reader, writer, answers=True)
-            )
-        finally:
-            self._open -= {writer, far_writer}
-            for each in (writer, far_writer):
-                _reset(each)
+        opened = [writer]
+        # Cancelled only when the proxy ends, which is nobody's error.
+        with suppress(OSError, asyncio.CancelledError):
+            try:
+                if self.refuse:
+                    return
+                far_reader, far_writer = await asyncio.open_connection(*self._target)
+                opened.append(far_writer)
+                self._open.update(opened)
+                await asyncio.gather(
+                    self._pass(reader, far_writer, answers=False),
+                    self._pass(far_reader, writer, answers=True),
+                )
+            finally:
+                self._open.difference_update(opened)
+                for each in opened:
+                    _reset(each)
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
