@@ -71,7 +71,7 @@ def test_a_killed_worker_is_replaced_once(dagster: RunningDagster, kind: str) ->
     assert survivor["shift_id"] in {shift["shift_id"] for shift in dagster.at_work(kind)}
 
 
-@pytest.mark.parametrize("kind", ["timer", "fanout"])
+@pytest.mark.parametrize("kind", ["timer", pytest.param("fanout", marks=pytest.mark.long)])
 def test_a_cancelled_run_stops_at_once_and_stays_cancelled(dagster: RunningDagster, kind: str) -> None:
     shift = dagster.at_work(kind)[0]
     asked = time.monotonic()

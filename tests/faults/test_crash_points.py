@@ -99,7 +99,7 @@ def die_at(scene: Scene, point: crash_points.Point, seed: int) -> None:
 @pytest.mark.timeout(200 + 15 * SEEDS)
 @pytest.mark.parametrize(
     "points",
-    [(point,) for point in POINTS] if WHOLE else [SELECTED],
+    [(point,) for point in POINTS] if WHOLE else [pytest.param(SELECTED, marks=pytest.mark.long)],
     ids=list(POINTS) if WHOLE else ["selected"],
 )
 def test_shift_dies(scene: Scene, points: tuple[crash_points.Point, ...]) -> None:
